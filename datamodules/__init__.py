@@ -1,0 +1,1 @@
+"""The corpora: LightningDataModules over Hugging Face `datasets`."""

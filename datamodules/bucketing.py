@@ -1,0 +1,126 @@
+"""Batches of sentences of about the same length, the same on any number of ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from torch.utils.data import Sampler
+
+from datamodules.errors import require
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class BatchingConfig:
+    """How sentences are put into batches; sizes are of the global batch, over all ranks.
+
+    Attributes:
+        sentences: Sentences in a training batch, at most.
+        tokens: Tokens in a training batch, padding and EOS counted, at most; combines with `sentences`.
+        eval_sentences: Sentences in a batch of validation, test and prediction.
+        bucket_width: Sentences whose lengths differ by less than this share a bucket: 1 pads least, more mixes better.
+    """
+
+    sentences: int = 32
+    tokens: int | None = None
+    eval_sentences: int = 256
+    bucket_width: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("sentences", "tokens", "eval_sentences", "bucket_width"):
+            value = getattr(self, name)
+            require(value is None or value > 0, f"batching.{name} is {value}: give a positive number")
+
+
+class BatchRows(NamedTuple):
+    """One rank's part of a batch: which rows of the split, and the part's weight (`TokenBatch.share`)."""
+
+    rows: Rows
+    share: float
+
+
+class BucketSampler(Sampler[BatchRows]):
+    """Yields each batch's rows; a pure function of the lengths, the seed and the epoch.
+
+    Every epoch orders the sentences by length, ties at random, cuts the order into batches and shuffles the batches. N
+    ranks split these same batches between them: a training batch with fewer sentences than ranks gives the ranks that
+    are left out a row of weight 0, so that all take as many steps; evaluation leaves them out instead, so that no
+    sentence is lost or repeated.
+
+    It is the `sampler` of a DataLoader with `batch_size=None`: Lightning then calls `set_epoch`, and every "index" that
+    the dataset sees is a whole batch.
+    """
+
+    def __init__(
+        self,
+        lengths: npt.NDArray[np.int32],
+        config: BatchingConfig,
+        *,
+        training: bool,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.lengths = lengths
+        self.config = config
+        self.training = training
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the epoch whose order the next iteration takes."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        batches = self.global_batches()
+        return len(batches) if self.training else sum(len(rows) > self.rank for rows in batches)
+
+    def __iter__(self) -> Iterator[BatchRows]:
+        for rows in self.global_batches():
+            mine = rows[self.rank :: self.world_size]
+            if len(mine):
+                yield BatchRows(mine, len(mine) * self.world_size / len(rows))
+            elif self.training:
+                yield BatchRows(rows[:1], 0.0)
+
+    def global_batches(self) -> list[Rows]:
+        """The rows of every batch of this epoch, over all ranks."""
+        order, cuts = self._order(), self._cuts()
+        batches = np.split(order, cuts)
+        if self.training:
+            shuffled = np.random.default_rng((self.seed, self.epoch, 1)).permutation(len(batches))
+            batches = [batches[i] for i in shuffled]
+        return batches
+
+    def _order(self) -> Rows:
+        buckets = (self.lengths // self.config.bucket_width).astype(np.int64)
+        if not self.training:
+            return np.argsort(buckets, kind="stable")
+        ties = np.random.default_rng((self.seed, self.epoch, 0)).permutation(len(buckets))
+        return ties[np.argsort(buckets[ties], kind="stable")]
+
+    def _cuts(self) -> list[int]:
+        """Where the sorted order is cut: depends on the lengths alone, so it is the same in every epoch."""
+        count = len(self.lengths)
+        most = self.config.sentences if self.training else self.config.eval_sentences
+        if not self.training or self.config.tokens is None:
+            # Equal parts rather than full ones and a small rest: each sentence's gradient weighs about the same.
+            parts = -(-count // most)
+            return [round(part * count / parts) for part in range(1, parts)]
+        # The longest sentence that a bucket admits, and its EOS: what every sentence of it may be padded to.
+        padded = np.sort(self.lengths // self.config.bucket_width + 1) * self.config.bucket_width
+        cuts: list[int] = []
+        start = 0
+        while start < count:
+            end = min(start + most, count)
+            fits = padded[start:end] * np.arange(1, end - start + 1) <= self.config.tokens
+            start += max(1, int(fits.sum()))
+            cuts.append(start)
+        return cuts[:-1]

@@ -1,0 +1,76 @@
+"""Encoded sentences on disk, read a batch at a time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from datasets import Dataset, Features, List, Value
+from tokenizers import Tokenizer
+from torch.utils.data import Dataset as TorchDataset
+
+from datamodules.batch import TokenBatch
+from datamodules.bucketing import BatchRows
+
+Overflow = Literal["drop", "truncate"]
+
+
+def encode(dataset: Dataset, vocabulary: Tokenizer, max_words: int | None, overflow: Overflow, desc: str) -> Dataset:
+    """Turns `text` into word `ids` and their `length`, memory-mapped and cached; `label` is kept.
+
+    Blank lines are left out, and so are sentences of more than `max_words` words, unless they are to be truncated.
+    """
+    vocabulary_json = vocabulary.to_str()
+    features = {"ids": List(Value("int32")), "length": Value("int32")}
+    if "label" in dataset.column_names:
+        features["label"] = Value("int64")
+    # The library would hash the function's closure, and with it a tokenizer; the content is what matters.
+    key = f"{dataset._fingerprint}|{vocabulary_json}|{max_words}|{overflow}|1"
+    return dataset.map(
+        _encode_rows,
+        batched=True,
+        fn_kwargs={"vocabulary": vocabulary, "max_words": max_words, "overflow": overflow},
+        remove_columns=dataset.column_names,
+        features=Features(features),
+        new_fingerprint=hashlib.sha256(key.encode()).hexdigest()[:16],
+        desc=desc,
+    )
+
+
+def _encode_rows(
+    rows: Mapping[str, list[Any]], vocabulary: Tokenizer, max_words: int | None, overflow: Overflow
+) -> dict[str, list[Any]]:
+    encoded = [encoding.ids for encoding in vocabulary.encode_batch_fast(list(rows["text"]))]
+    if overflow == "truncate":
+        encoded = [ids[:max_words] for ids in encoded]
+    kept = [row for row, ids in enumerate(encoded) if ids and (max_words is None or len(ids) <= max_words)]
+    columns: dict[str, list[Any]] = {"ids": [encoded[row] for row in kept]}
+    columns["length"] = [len(ids) for ids in columns["ids"]]
+    if "label" in rows:
+        columns["label"] = [rows["label"][row] for row in kept]
+    return columns
+
+
+class SentenceDataset(TorchDataset[TokenBatch]):
+    """A split of encoded sentences; an "index" is one rank's part of a batch, which is read in one go."""
+
+    def __init__(self, encoded: Dataset) -> None:
+        self.encoded = encoded.with_format("numpy")
+        self.lengths: npt.NDArray[np.int32] = encoded.data.column("length").to_numpy()
+        self.has_labels = "label" in encoded.column_names
+
+    def __len__(self) -> int:
+        """Sentences in the split."""
+        return len(self.lengths)
+
+    def __getitem__(self, batch: BatchRows) -> TokenBatch:
+        columns = self.encoded[batch.rows]
+        return TokenBatch.from_ids(
+            columns["ids"],
+            index=batch.rows,
+            labels=columns["label"] if self.has_labels else None,
+            share=batch.share,
+        )

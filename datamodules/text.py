@@ -1,0 +1,236 @@
+"""The base of every corpus: raw text in, length-bucketed `TokenBatch`es out."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import datasets
+from datasets import Dataset
+from filelock import FileLock
+from pytorch_lightning import LightningDataModule
+from tokenizers import Tokenizer
+from torch.utils.data import DataLoader
+
+from datamodules.batch import TokenBatch
+from datamodules.bucketing import BatchingConfig, BucketSampler
+from datamodules.dataset import Overflow, SentenceDataset, encode
+from datamodules.errors import UsageError, require
+from datamodules.sources import SPLITS, HubSource, read_folder, read_hub
+from datamodules.vocabulary import VocabularyConfig, build_vocabulary, read_vocabulary
+
+
+@dataclass(frozen=True)
+class SubsetConfig:
+    """How much of a corpus is used.
+
+    Attributes:
+        train: Sentences drawn by seed from the training split; all of them where it is null.
+        valid: The same of the validation split; where the source has none, this many are cut from its training split.
+        test: The same of the test split.
+        max_words: Longest sentence.
+        overflow: What is done with a longer one.
+    """
+
+    train: int | None = None
+    valid: int | None = None
+    test: int | None = None
+    max_words: int | None = None
+    overflow: Overflow = "drop"
+
+    def __post_init__(self) -> None:
+        for name in (*SPLITS, "max_words"):
+            value = getattr(self, name)
+            require(value is None or value > 0, f"subset.{name} is {value}: give a positive number, or null for all")
+
+
+class TextDataModule(LightningDataModule):
+    """A corpus of text.
+
+    A corpus is a subclass that names its folder below `DATA_DIR` and its hub source; a built-in one overrides
+    `read_split`.
+
+    Args:
+        data_dir: Folder with `train.txt`, `valid.txt`, `test.txt`, one sentence of whitespace-separated words a line,
+            and `*.labels` if there are labels. Without it `$DATA_DIR/<corpus>` is taken, and without that the hub.
+        hub: Where on the hub the corpus lies.
+        subset: How much of the corpus is used.
+        vocabulary: Which words are kept.
+        batching: How sentences are put into batches.
+        seed: Decides subsets, cuts and the order of batches; the command line sets it from `seed_everything`.
+        num_workers: Processes that read batches; 0 reads them in the training process, which is fast enough for most.
+    """
+
+    corpus: ClassVar[str] = ""
+    label_names: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(
+        self,
+        data_dir: str | None = None,
+        hub: HubSource | None = None,
+        subset: SubsetConfig = SubsetConfig(),
+        vocabulary: VocabularyConfig = VocabularyConfig(),
+        batching: BatchingConfig = BatchingConfig(),
+        seed: int = 0,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__()
+        self.hub = hub
+        self.subset = subset
+        self.vocabulary_config = vocabulary
+        self.batching = batching
+        self.seed = seed
+        self.num_workers = num_workers
+        root = os.environ.get("DATA_DIR")
+        if data_dir is None and root and self.corpus:
+            data_dir = str(Path(root) / self.corpus)
+        self.data_dir = None if data_dir is None else Path(data_dir).expanduser().absolute()
+        self._vocabulary: Tokenizer | None = None
+        self._splits: dict[str, SentenceDataset] = {}
+
+    @property
+    def vocabulary(self) -> Tokenizer:
+        """The words of the training split; built or read, under a lock, when first asked for."""
+        if self._vocabulary is None:
+            self._vocabulary = self.make_vocabulary()
+        return self._vocabulary
+
+    @property
+    def vocabulary_json(self) -> str:
+        """The vocabulary as the string that models keep; the command line hands it to the model."""
+        return str(self.vocabulary.to_str())
+
+    def make_vocabulary(self) -> Tokenizer:
+        """Builds the vocabulary from the training split, or reads it from where an earlier run or rank left it."""
+        if self.vocabulary_config.file is not None:
+            return read_vocabulary(self.vocabulary_config.file)
+        train = self.read_split("train")
+        key = hashlib.sha256(f"{train._fingerprint}|{self.vocabulary_config}|1".encode()).hexdigest()[:16]
+        folder = Path(datasets.config.HF_DATASETS_CACHE) / "textae"
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / f"{key}.vocabulary.json"
+        with FileLock(file.with_suffix(".lock")):
+            if not file.exists():
+                tokenizer = build_vocabulary(_texts(train), self.vocabulary_config)
+                unfinished = file.with_suffix(".part")
+                unfinished.write_text(tokenizer.to_str(), encoding="utf-8")
+                unfinished.replace(file)
+        return read_vocabulary(file)
+
+    def read_split(self, split: str) -> Dataset:
+        """The raw text of a split: column `text`, and `label` if the corpus has labels.
+
+        Raises:
+            UsageError: The corpus is not to be had.
+        """
+        size: int | None = getattr(self.subset, split)
+        if self.data_dir is not None:
+            return _draw(read_folder(self.data_dir, split), size, self.seed)
+        if self.hub is None:
+            raise UsageError(f"{type(self).__name__} has no hub source: give it a folder of text files as data_dir")
+        if split in self.hub.splits and (split != "train" or set(SPLITS) == set(self.hub.splits)):
+            return _draw(self.clean(read_hub(self.hub, split, self.corpus)), size, self.seed)
+        return self._cut_from_train(split)
+
+    def clean(self, dataset: Dataset) -> Dataset:
+        """Drops rows of the hub's text that are no sentences; a corpus with such rows overrides it."""
+        return dataset
+
+    def prepare_data(self) -> None:
+        """Downloads, counts and encodes everything once; a later start finds it in the cache."""
+        for split in SPLITS:
+            self._encode(split)
+
+    def setup(self, stage: str) -> None:
+        """Opens the splits that the stage needs."""
+        needed = {"fit": ("train", "valid"), "validate": ("valid",)}.get(stage, ("test",))
+        for split in needed:
+            if split not in self._splits:
+                self._splits[split] = SentenceDataset(self._encode(split))
+                require(len(self._splits[split]) > 0, f"the {split} split of {self.corpus} has no sentence left")
+
+    def split(self, split: str) -> SentenceDataset:
+        """The encoded sentences of a split, whatever the stage."""
+        if split not in self._splits:
+            self._splits[split] = SentenceDataset(self._encode(split))
+        return self._splits[split]
+
+    def train_dataloader(self) -> DataLoader[TokenBatch]:
+        """Bucketed batches, reshuffled every epoch."""
+        return self._loader("train", training=True)
+
+    def val_dataloader(self) -> DataLoader[TokenBatch]:
+        """The validation split, every sentence once."""
+        return self._loader("valid", training=False)
+
+    def test_dataloader(self) -> DataLoader[TokenBatch]:
+        """The test split, every sentence once."""
+        return self._loader("test", training=False)
+
+    def predict_dataloader(self) -> DataLoader[TokenBatch]:
+        """The test split, every sentence once."""
+        return self._loader("test", training=False)
+
+    def _loader(self, split: str, training: bool) -> DataLoader[TokenBatch]:
+        dataset = self.split(split)
+        trainer = self.trainer
+        sampler = BucketSampler(
+            dataset.lengths,
+            self.batching,
+            training=training,
+            seed=self.seed,
+            rank=trainer.global_rank if trainer else 0,
+            world_size=trainer.world_size if trainer else 1,
+        )
+        return DataLoader(
+            dataset,
+            sampler=sampler,
+            batch_size=None,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=False,
+        )
+
+    def _encode(self, split: str) -> Dataset:
+        return encode(
+            self.read_split(split),
+            self.vocabulary,
+            self.subset.max_words,
+            self.subset.overflow,
+            desc=f"{self.corpus or 'text'} {split}: words to ids",
+        )
+
+    def _cut_from_train(self, split: str) -> Dataset:
+        """Cuts the splits that the hub lacks, and what remains to train on, from its training split, by seed."""
+        assert self.hub is not None
+        whole = self.clean(read_hub(self.hub, "train", self.corpus)).shuffle(seed=self.seed)
+        start = 0
+        for lacking in (name for name in SPLITS[1:] if name not in self.hub.splits):
+            size: int | None = getattr(self.subset, lacking)
+            if size is None:
+                raise UsageError(
+                    f"{self.hub.repository} has no {lacking} split: say how much to cut in subset.{lacking}"
+                )
+            if lacking == split:
+                return whole.select(range(start, min(start + size, len(whole))))
+            start += size
+        require(
+            start < len(whole), f"{self.hub.repository} has {len(whole)} rows; {start} are cut from it: lower subset"
+        )
+        remaining = len(whole) - start
+        return whole.select(range(start, start + min(self.subset.train or remaining, remaining)))
+
+
+def _draw(dataset: Dataset, size: int | None, seed: int) -> Dataset:
+    if size is None or size >= len(dataset):
+        return dataset
+    return dataset.shuffle(seed=seed).select(range(size))
+
+
+def _texts(dataset: Dataset) -> Iterator[str]:
+    for rows in dataset.select_columns("text").iter(batch_size=10_000):
+        yield from rows["text"]

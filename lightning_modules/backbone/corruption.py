@@ -1,0 +1,77 @@
+"""The corruption C(x) of what the encoder sees in training (Shen et al. 2020), on id tensors, on the device.
+
+B sentences, T words of the longest one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from datamodules.batch import length_mask
+from datamodules.errors import require
+from datamodules.vocabulary import BLANK, PAD, SPECIAL_TOKENS
+from lightning_modules.randomness import SentenceRandom
+
+
+@dataclass(frozen=True)
+class CorruptionConfig:
+    """Noise on words, applied in this order, which is the published code's.
+
+    Attributes:
+        shuffle: No word moves further than this many places.
+        drop: Probability that a word is dropped; it leaves no trace, the sentence is shorter.
+        blank: Probability that a word becomes `<blank>`.
+        substitute: Probability that a word becomes one drawn uniformly from the vocabulary.
+    """
+
+    shuffle: int = 0
+    drop: float = 0.0
+    blank: float = 0.0
+    substitute: float = 0.0
+
+    def __post_init__(self) -> None:
+        require(self.shuffle >= 0, f"corruption.shuffle is {self.shuffle}: give a distance of 0 or more")
+        for name in ("drop", "blank", "substitute"):
+            value = getattr(self, name)
+            require(0 <= value <= 1, f"corruption.{name} is {value}: give a probability")
+
+
+def corrupt(
+    words_BT: Tensor, lengths_B: Tensor, config: CorruptionConfig, random: SentenceRandom, vocabulary_size: int
+) -> tuple[Tensor, Tensor]:
+    """Applies C to a batch of sentences without BOS and EOS.
+
+    Args:
+        words_BT: Word ids, padded at the end.
+        lengths_B: Words of each sentence.
+        config: Which noise.
+        random: The batch's random numbers; a sentence's corruption does not depend on its batch companions.
+        vocabulary_size: V, specials counted; substitutes are not specials.
+
+    Returns:
+        The noisy ids (B, T) and how many words each sentence has left (B,); all may be dropped.
+    """
+    steps = words_BT.shape[1]
+    if config.shuffle > 0:
+        place = torch.arange(steps, device=words_BT.device)
+        # Sorting i + (k + 1) U_i moves no word further than k places.
+        key = place + (config.shuffle + 1) * random.uniform("shuffle", steps)
+        key = key.masked_fill(~length_mask(lengths_B, steps), float("inf"))
+        words_BT = words_BT.gather(1, key.argsort(dim=1, stable=True))
+    if config.drop > 0:
+        kept = (random.uniform("drop", steps) >= config.drop) & length_mask(lengths_B, steps)
+        words_BT = words_BT.gather(1, (~kept).to(torch.uint8).argsort(dim=1, stable=True))
+        lengths_B = kept.sum(1)
+        words_BT = words_BT.masked_fill(~length_mask(lengths_B, steps), PAD)
+    real = length_mask(lengths_B, steps)
+    if config.blank > 0:
+        words_BT = words_BT.masked_fill((random.uniform("blank", steps) < config.blank) & real, BLANK)
+    if config.substitute > 0:
+        words = vocabulary_size - len(SPECIAL_TOKENS)
+        drawn = (random.uniform("substitute", steps) * words).long() + len(SPECIAL_TOKENS)
+        chosen = (random.uniform("substituted", steps) < config.substitute) & real
+        words_BT = torch.where(chosen, drawn, words_BT)
+    return words_BT, lengths_B

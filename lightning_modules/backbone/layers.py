@@ -1,0 +1,77 @@
+"""Small layers that the encoder, the posterior and the decoder share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from datamodules.errors import require
+
+Cell = Literal["lstm", "gru"]
+Activation = Literal["tanh", "relu", "elu"]
+ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu, "elu": nn.functional.elu}
+
+
+def recurrent(cell: Cell, input_size: int, hidden_size: int, layers: int = 1, dropout: float = 0.0) -> nn.LSTM | nn.GRU:
+    """A forward recurrent network over (B, T, input_size); `dropout` is between its layers."""
+    kind = nn.LSTM if cell == "lstm" else nn.GRU
+    return kind(input_size, hidden_size, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
+
+
+def reverse(x_BT: Tensor, lengths_B: Tensor) -> Tensor:
+    """Reverses each row's first `lengths` steps of (B, T, ...); what lies behind them stays where it is."""
+    steps = torch.arange(x_BT.shape[1], device=x_BT.device)
+    source = torch.where(steps < lengths_B[:, None], lengths_B[:, None] - 1 - steps, steps)
+    return x_BT.gather(1, source.view(*source.shape, *[1] * (x_BT.dim() - 2)).expand_as(x_BT))
+
+
+def last_step(x_BTH: Tensor, lengths_B: Tensor) -> Tensor:
+    """(B, H), each row at its last real step."""
+    step = (lengths_B - 1).clamp(min=0)
+    return x_BTH.gather(1, step[:, None, None].expand(-1, 1, x_BTH.shape[2])).squeeze(1)
+
+
+class Highway(nn.Module):
+    """A gated layer that can pass its input through unchanged (Srivastava et al. 2015).
+
+    Args:
+        size: Features in and out.
+        activation: What the transformed part goes through.
+        gate_bias: Initial bias of the gate; negative values let the input pass at first.
+    """
+
+    def __init__(self, size: int, activation: Activation = "relu", gate_bias: float = 0.0) -> None:
+        super().__init__()
+        self.transform = nn.Linear(size, size)
+        self.gate = nn.Linear(size, size)
+        self.activation = ACTIVATIONS[activation]
+        self.gate_bias = gate_bias
+        self.reset_gate()
+
+    def reset_gate(self) -> None:
+        """Sets the gate's bias, also after an initialisation that draws every parameter."""
+        nn.init.constant_(self.gate.bias, self.gate_bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., size) to (..., size)."""
+        gate = torch.sigmoid(self.gate(x))
+        return gate * self.activation(self.transform(x)) + (1 - gate) * x
+
+
+@dataclass(frozen=True)
+class EmbeddingConfig:
+    """The word embeddings.
+
+    Attributes:
+        size: E.
+        shared: The encoder and the decoder use one table.
+    """
+
+    size: int = 256
+    shared: bool = True
+
+    def __post_init__(self) -> None:
+        require(self.size > 0, f"embedding.size is {self.size}: give a positive size")

@@ -1,0 +1,62 @@
+"""The backbone in plain PyTorch: embeddings, encoder, posterior heads and decoder, which every family shares.
+
+B sentences, T steps, N real tokens, H decoder state, Z latent size, V words.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from datamodules.batch import TokenBatch
+from lightning_modules.backbone.decoder import Decoder, DecoderConfig
+from lightning_modules.backbone.encoder import Encoder, EncoderConfig
+from lightning_modules.backbone.initialization import InitializationConfig, initialize
+from lightning_modules.backbone.layers import EmbeddingConfig
+from lightning_modules.backbone.posterior import Gaussian, PosteriorConfig, PosteriorHeads
+
+
+class Backbone(nn.Module):
+    """An encoder q(z|x) and a decoder p(x|z).
+
+    Args:
+        vocabulary_size: V.
+        embedding: The word embeddings.
+        encoder: The encoder.
+        posterior: The posterior's heads.
+        decoder: The decoder.
+        initialization: How the parameters start.
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        embedding: EmbeddingConfig,
+        encoder: EncoderConfig,
+        posterior: PosteriorConfig,
+        decoder: DecoderConfig,
+        initialization: InitializationConfig,
+    ) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary_size, embedding.size)
+        self.encoder_embedding = self.embedding if embedding.shared else nn.Embedding(vocabulary_size, embedding.size)
+        self.encoder = Encoder(encoder, embedding.size)
+        self.posterior = PosteriorHeads(posterior, self.encoder.summary_size)
+        self.decoder = Decoder(decoder, self.embedding, posterior.latent_size)
+        initialize(self, self.decoder.output, initialization)
+
+    def encode(self, ids_BT: Tensor, lengths_B: Tensor) -> Gaussian:
+        """q(z|x) of sentences (B, T), padded at the end, of which `lengths` (B,) steps are real."""
+        posterior: Gaussian = self.posterior(self.encoder(self.encoder_embedding(ids_BT), lengths_B))
+        return posterior
+
+    def token_nll(self, batch: TokenBatch, z_BZ: Tensor) -> Tensor:
+        """-log p(x_t | x_<t, z) in nats, (B, T) float32 or better, 0 at padding.
+
+        Logits are computed for real tokens alone.
+        """
+        states_NH = self.decoder(batch.inputs, z_BZ).flatten(0, 1).index_select(0, batch.positions)
+        targets_N = batch.targets.flatten().index_select(0, batch.positions)
+        nll_N = nn.functional.cross_entropy(self.decoder.logits(states_NH).float(), targets_N, reduction="none")
+        nll = torch.zeros(batch.targets.numel(), dtype=nll_N.dtype, device=nll_N.device)
+        return nll.index_copy(0, batch.positions, nll_N).view(batch.targets.shape)

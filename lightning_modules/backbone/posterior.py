@@ -1,0 +1,94 @@
+"""The diagonal Gaussian posterior q(z|x) and the heads that make it. B sentences, S summary size, Z latent size."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from datamodules.errors import require
+from lightning_modules.backbone.layers import Highway
+
+
+@dataclass(frozen=True)
+class PosteriorConfig:
+    """The posterior's heads.
+
+    Attributes:
+        latent_size: Z.
+        heads: A linear map for the mean and one for the scale, directly or each behind a highway layer (Bowman 2016).
+        bias: Whether the heads have a bias.
+        scale: What the second head gives: the log-variance, or the variance through a softplus (Bowman 2016).
+        min_log_variance: Lower limit of the log-variance (SentenceMIM's code: -10).
+    """
+
+    latent_size: int = 32
+    heads: Literal["linear", "highway"] = "linear"
+    bias: bool = True
+    scale: Literal["log_variance", "softplus"] = "log_variance"
+    min_log_variance: float | None = None
+
+    def __post_init__(self) -> None:
+        require(self.latent_size > 0, f"posterior.latent_size is {self.latent_size}: give a positive size")
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Diagonal Gaussians over z.
+
+    Attributes:
+        mean: (B, Z).
+        log_variance: (B, Z).
+    """
+
+    mean: Tensor
+    log_variance: Tensor
+
+    @property
+    def std(self) -> Tensor:
+        """(B, Z) standard deviations."""
+        return torch.exp(0.5 * self.log_variance)
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """The reparameterised sample mean + std * noise; `noise` is standard normal and may have leading axes."""
+        return self.mean + self.std * noise
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """(...) log-density of z (..., Z) in nats."""
+        deviation = (z - self.mean) / self.std
+        return -0.5 * (deviation.square() + self.log_variance + math.log(2 * math.pi)).sum(-1)
+
+    def kl_from_standard_normal(self) -> Tensor:
+        """(B, Z) KL(q(z|x) || N(0, I)) of each dimension in closed form, nats."""
+        return 0.5 * (self.mean.square() + self.log_variance.exp() - 1 - self.log_variance)
+
+
+class PosteriorHeads(nn.Module):
+    """Maps a summary to q(z|x).
+
+    Args:
+        config: The heads.
+        summary_size: S.
+    """
+
+    def __init__(self, config: PosteriorConfig, summary_size: int) -> None:
+        super().__init__()
+        self.config = config
+        self.mean = self._head(summary_size)
+        self.scale = self._head(summary_size)
+
+    def forward(self, summary_BS: Tensor) -> Gaussian:
+        """(B, S) to Gaussians over (B, Z), in float32 or better whatever the precision of the summary."""
+        log_variance = self.scale(summary_BS).float()
+        if self.config.scale == "softplus":
+            log_variance = nn.functional.softplus(log_variance).log()
+        if self.config.min_log_variance is not None:
+            log_variance = log_variance.clamp(min=self.config.min_log_variance)
+        return Gaussian(self.mean(summary_BS).float(), log_variance)
+
+    def _head(self, summary_size: int) -> nn.Module:
+        linear = nn.Linear(summary_size, self.config.latent_size, bias=self.config.bias)
+        return linear if self.config.heads == "linear" else nn.Sequential(Highway(summary_size), linear)

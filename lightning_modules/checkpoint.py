@@ -1,0 +1,60 @@
+"""Loading a trained model from its checkpoint file alone: no YAML, no data, and no code from the file."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from datamodules.errors import UsageError, require
+from lightning_modules.base import TextAutoencoder
+
+
+def read_checkpoint(file: str | Path) -> dict[str, Any]:
+    """Reads a checkpoint of ours, with `weights_only=True`.
+
+    Raises:
+        UsageError: The file is missing, truncated, holds more than tensors and plain values, or is not of this project.
+    """
+    path = Path(file)
+    require(path.is_file(), f"there is no checkpoint {path}")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UsageError(f"checkpoint {path} is damaged, or holds more than tensors and plain values") from error
+    except (RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
+        raise UsageError(f"checkpoint {path} is truncated or damaged ({str(error).splitlines()[0]})") from error
+    ours = isinstance(checkpoint, dict) and {"family", "state_dict", "hyper_parameters"} <= checkpoint.keys()
+    require(ours, f"checkpoint {path} was not written by textae")
+    return dict(checkpoint)
+
+
+def load_model(file: str | Path, device: str | torch.device = "cpu") -> TextAutoencoder:
+    """The model of a checkpoint, in evaluation mode.
+
+    A family of your own is found once its module is imported.
+
+    Raises:
+        UsageError: The checkpoint cannot be read, or its family is not known.
+    """
+    checkpoint = read_checkpoint(file)
+    families = {family.__name__: family for family in _families(TextAutoencoder)}
+    name = checkpoint["family"]
+    require(name in families, f"checkpoint {file} is of the family {name}; known are {', '.join(sorted(families))}")
+    hyperparameters = checkpoint["hyper_parameters"]
+    model: TextAutoencoder = families[name](
+        **{key: value for key, value in hyperparameters.items() if not key.startswith("_")}
+    )
+    model.load_state_dict(checkpoint["state_dict"])
+    return model.to(device).eval()
+
+
+def _families(base: type) -> Iterator[type]:
+    family: type
+    for family in base.__subclasses__():
+        yield family
+        yield from _families(family)

@@ -1,0 +1,45 @@
+"""Optimisers as the papers use them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch.optim import Optimizer
+
+from datamodules.errors import require
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """The optimiser.
+
+    Attributes:
+        name: Which one.
+        lr: Learning rate.
+        betas: Decay rates of Adam's two moments.
+        momentum: Of SGD.
+        weight_decay: Decoupled with `adamw`, an L2 penalty with the others.
+    """
+
+    name: Literal["adam", "adamw", "sgd"] = "adam"
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        require(self.lr > 0, f"optimizer.lr is {self.lr}: give a positive learning rate")
+        require(all(0 <= beta < 1 for beta in self.betas), f"optimizer.betas are {self.betas}: give two from 0 to 1")
+        require(0 <= self.momentum < 1, f"optimizer.momentum is {self.momentum}: give a number from 0 to 1")
+        require(self.weight_decay >= 0, f"optimizer.weight_decay is {self.weight_decay}: give 0 or more")
+
+
+def make_optimizer(groups: Iterable[dict[str, Any]], config: OptimizerConfig) -> Optimizer:
+    """The optimiser over parameter groups; a group may override an option of it."""
+    if config.name == "sgd":
+        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
+    kind = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
+    return kind(groups, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)

@@ -1,0 +1,76 @@
+"""Random numbers that belong to a sentence, not to a batch: a pure function of (seed, draw, sentence, element).
+
+A counter-based generator: the counter is hashed by two rounds of the splitmix64 finaliser (Steele et al. 2014), which
+integer tensors compute on any device. So a sentence's noise does not change with its batch companions, the order of the
+data, the number of ranks, or a resume.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_MASK = (1 << 64) - 1
+_GOLDEN = 0x9E3779B97F4A7C15
+
+
+@dataclass(frozen=True)
+class SentenceRandom:
+    """The random numbers of a batch of sentences.
+
+    Attributes:
+        index: (B,) position of each sentence in its split.
+        seed: The run's seed.
+        epoch: Training epoch, or -1 in evaluation: an evaluation draws the same numbers whenever it is done.
+    """
+
+    index: Tensor
+    seed: int
+    epoch: int
+
+    def uniform(self, stream: str, *shape: int, sample: int = 0) -> Tensor:
+        """(B, *shape) float32 in the open interval (0, 1).
+
+        Args:
+            stream: What the numbers are for; each stream is independent.
+            shape: Numbers of one sentence; those of a longer shape begin with those of a shorter one (last axis).
+            sample: Which of several draws for the same purpose.
+        """
+        count = math.prod(shape)
+        key = _mix(_mix(self.seed) ^ _mix(zlib.crc32(stream.encode())) ^ _mix((self.epoch << 32) + sample))
+        element = torch.arange(count, device=self.index.device)
+        bits = _hash(_hash((self.index[:, None] << 32) + element) ^ _signed(key))
+        # 24 bits are what a float32 holds between 0.5 and 1; the half keeps 0 and 1 out.
+        unit = (((bits >> 40) & 0xFFFFFF).to(torch.float32) + 0.5) * 2.0**-24
+        return unit.view(-1, *shape)
+
+    def normal(self, stream: str, *shape: int, sample: int = 0) -> Tensor:
+        """(B, *shape) float32 standard normal numbers; arguments as for `uniform`."""
+        return torch.special.ndtri(self.uniform(stream, *shape, sample=sample))
+
+
+def _mix(value: int) -> int:
+    value = (value + _GOLDEN) & _MASK
+    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _MASK
+    return value ^ (value >> 31)
+
+
+def _hash(value: Tensor) -> Tensor:
+    value = value + _signed(_GOLDEN)
+    value = (value ^ _shift(value, 30)) * _signed(0xBF58476D1CE4E5B9)
+    value = (value ^ _shift(value, 27)) * _signed(0x94D049BB133111EB)
+    return value ^ _shift(value, 31)
+
+
+def _shift(value: Tensor, bits: int) -> Tensor:
+    """Logical right shift: that of int64 tensors copies the sign."""
+    return (value >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _signed(value: int) -> int:
+    return value - (1 << 64) if value >= 1 << 63 else value
