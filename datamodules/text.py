@@ -65,8 +65,12 @@ class TextDataModule(LightningDataModule):
         num_workers: Processes that read batches; 0 reads them in the training process, which is fast enough for most.
     """
 
-    corpus: ClassVar[str] = ""
-    label_names: ClassVar[tuple[str, ...]] = ()
+    corpus: ClassVar[str] = "text"
+    """Its name, and its folder's below `DATA_DIR`."""
+    built_in: ClassVar[bool] = False
+    """Made by the project: needs neither the hub nor a folder."""
+    label_names: tuple[str, ...] = ()
+    """What the labels 0, 1, ... mean."""
 
     def __init__(
         self,
@@ -85,8 +89,9 @@ class TextDataModule(LightningDataModule):
         self.batching = batching
         self.seed = seed
         self.num_workers = num_workers
+        require(not (self.built_in and data_dir), f"the corpus {self.corpus} is built in: it takes no data_dir")
         root = os.environ.get("DATA_DIR")
-        if data_dir is None and root and self.corpus:
+        if data_dir is None and root and not self.built_in:
             data_dir = str(Path(root) / self.corpus)
         self.data_dir = None if data_dir is None else Path(data_dir).expanduser().absolute()
         self._vocabulary: Tokenizer | None = None
@@ -127,18 +132,24 @@ class TextDataModule(LightningDataModule):
         Raises:
             UsageError: The corpus is not to be had.
         """
-        size: int | None = getattr(self.subset, split)
         if self.data_dir is not None:
-            return _draw(read_folder(self.data_dir, split), size, self.seed)
+            return self.draw(read_folder(self.data_dir, split), split)
         if self.hub is None:
             raise UsageError(f"{type(self).__name__} has no hub source: give it a folder of text files as data_dir")
         if split in self.hub.splits and (split != "train" or set(SPLITS) == set(self.hub.splits)):
-            return _draw(self.clean(read_hub(self.hub, split, self.corpus)), size, self.seed)
+            return self.draw(self.clean(read_hub(self.hub, split, self.corpus)), split)
         return self._cut_from_train(split)
 
     def clean(self, dataset: Dataset) -> Dataset:
         """Drops rows of the hub's text that are no sentences; a corpus with such rows overrides it."""
         return dataset
+
+    def draw(self, dataset: Dataset, split: str) -> Dataset:
+        """As many rows, by seed, as the subset has of the split."""
+        size: int | None = getattr(self.subset, split)
+        if size is None or size >= len(dataset):
+            return dataset
+        return dataset.shuffle(seed=self.seed).select(range(size))
 
     def prepare_data(self) -> None:
         """Downloads, counts and encodes everything once; a later start finds it in the cache."""
@@ -201,7 +212,7 @@ class TextDataModule(LightningDataModule):
             self.vocabulary,
             self.subset.max_words,
             self.subset.overflow,
-            desc=f"{self.corpus or 'text'} {split}: words to ids",
+            desc=f"{self.corpus} {split}: words to ids",
         )
 
     def _cut_from_train(self, split: str) -> Dataset:
@@ -223,12 +234,6 @@ class TextDataModule(LightningDataModule):
         )
         remaining = len(whole) - start
         return whole.select(range(start, start + min(self.subset.train or remaining, remaining)))
-
-
-def _draw(dataset: Dataset, size: int | None, seed: int) -> Dataset:
-    if size is None or size >= len(dataset):
-        return dataset
-    return dataset.shuffle(seed=seed).select(range(size))
 
 
 def _texts(dataset: Dataset) -> Iterator[str]:

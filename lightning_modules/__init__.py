@@ -2,5 +2,6 @@
 
 from lightning_modules.aae import AdversarialAutoencoder
 from lightning_modules.autoencoder import Autoencoder
+from lightning_modules.base import TextAutoencoder
 
-__all__ = ["AdversarialAutoencoder", "Autoencoder"]
+__all__ = ["AdversarialAutoencoder", "Autoencoder", "TextAutoencoder"]

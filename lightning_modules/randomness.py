@@ -44,8 +44,8 @@ class SentenceRandom:
         key = _mix(_mix(self.seed) ^ _mix(zlib.crc32(stream.encode())) ^ _mix((self.epoch << 32) + sample))
         element = torch.arange(count, device=self.index.device)
         bits = _hash(_hash((self.index[:, None] << 32) + element) ^ _signed(key))
-        # 24 bits are what a float32 holds between 0.5 and 1; the half keeps 0 and 1 out.
-        unit = (((bits >> 40) & 0xFFFFFF).to(torch.float32) + 0.5) * 2.0**-24
+        # 23 bits and the half that keeps 0 and 1 out are what a float32 holds exactly; one more would round up to 1.
+        unit = (((bits >> 40) & 0x7FFFFF).to(torch.float32) + 0.5) * 2.0**-23
         return unit.view(-1, *shape)
 
     def normal(self, stream: str, *shape: int, sample: int = 0) -> Tensor:

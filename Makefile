@@ -1,0 +1,52 @@
+# One clone, one command. Every target that needs Python makes .venv first, and is quick once it is there.
+PYTHON ?= python3
+EXP ?= daae_reviews
+ARGS ?=
+RUN ?= runs/$(EXP)
+VENV := .venv
+BIN := $(VENV)/bin
+export DATA_DIR
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train test test-all lint types data evaluate sample clean
+
+help: ## show what there is
+	@echo "make train [EXP=$(EXP)] [DATA_DIR=folder of corpora] [ARGS=\"--trainer.max_epochs=3 ...\"]"
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
+	@echo "experiments:" $(patsubst experiments/%.yaml,%,$(wildcard experiments/[a-z]*.yaml))
+
+setup: $(VENV)/.installed ## make .venv and install what is needed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@command -v $(PYTHON) > /dev/null || { echo "there is no $(PYTHON): install Python 3.11 to 3.13, or give PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+train: setup ## train an experiment (EXP, ARGS, DATA_DIR), then test it
+	@$(BIN)/textae fit --config $(EXP) $(ARGS)
+
+evaluate: setup ## test the newest run of an experiment (EXP or RUN=runs/NAME/VERSION)
+	@$(BIN)/textae test --run $(RUN) $(ARGS)
+
+sample: setup ## sentences from the prior of the newest run (EXP or RUN)
+	@$(BIN)/textae sample --run $(RUN) $(ARGS)
+
+data: setup ## fetch and prepare the corpus of an experiment ahead of a job, and describe it
+	@$(BIN)/textae data --config $(EXP) $(ARGS)
+
+test: setup ## the tests, without the slow ones
+	@$(BIN)/python -m pytest -q -m "not slow" $(ARGS)
+
+test-all: setup ## all tests, those that train for minutes too
+	@$(BIN)/python -m pytest -q $(ARGS)
+
+lint: setup ## ruff
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: setup ## mypy --strict on our packages
+	@$(BIN)/mypy
+
+clean: ## remove .venv and caches; runs stay
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

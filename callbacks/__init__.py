@@ -1,0 +1,25 @@
+"""What happens around training: measurements, studies and pictures."""
+
+from callbacks.interpolations import Interpolations
+from callbacks.latent_map import LatentMap
+from callbacks.loss_curves import LossCurves
+from callbacks.neighbor_purity import NeighborPurity
+from callbacks.prior_samples import PriorSamples
+from callbacks.reconstructions import Reconstructions
+from callbacks.run_folder import RunFolder
+from callbacks.style_transfer import TenseTransfer
+from callbacks.summary import Summary
+from callbacks.throughput import Throughput
+
+__all__ = [
+    "Interpolations",
+    "LatentMap",
+    "LossCurves",
+    "NeighborPurity",
+    "PriorSamples",
+    "Reconstructions",
+    "RunFolder",
+    "Summary",
+    "TenseTransfer",
+    "Throughput",
+]

@@ -1,0 +1,65 @@
+"""A picture of the latent space."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from callbacks.latents import batches_of, corpus_of, draw_rows, posterior_means
+from callbacks.tables import log_picture, run_folder
+from lightning_modules import TextAutoencoder
+
+
+class LatentMap(Callback):
+    """Posterior means of the test split as points, coloured by label: `plots/latent_map.png` and a W&B image.
+
+    More than two dimensions are projected on the two principal components that vary most.
+
+    Args:
+        sentences: Points, at most; drawn from the split.
+    """
+
+    def __init__(self, sentences: int = 2000) -> None:
+        self.sentences = sentences
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draws the picture."""
+        if not trainer.is_global_zero:
+            return
+        assert isinstance(pl_module, TextAutoencoder)
+        batches = list(batches_of(trainer, pl_module, "test", draw_rows(trainer, "test", self.sentences)))
+        labels = [batch.labels for batch in batches if batch.labels is not None]
+        points, title = _project(posterior_means(pl_module, batches).cpu())
+        file = run_folder(trainer, "plots", "latent_map.png")
+        draw = _scatter(points, torch.cat(labels).cpu() if labels else None, corpus_of(trainer).label_names, title)
+        draw.savefig(file, dpi=150)
+        log_picture(trainer, "latent_map", file)
+
+
+def _project(z_BZ: Tensor) -> tuple[Tensor, str]:
+    """(B, 2) points, and what they are."""
+    if z_BZ.shape[1] <= 2:
+        return torch.nn.functional.pad(z_BZ, (0, 2 - z_BZ.shape[1])), "posterior means"
+    centred = z_BZ - z_BZ.mean(0)
+    _, singular, directions = torch.linalg.svd(centred, full_matrices=False)
+    share = float(singular[:2].square().sum() / singular.square().sum())
+    return centred @ directions[:2].T, f"posterior means, first two principal components ({share:.0%} of the variance)"
+
+
+def _scatter(points: Tensor, labels: Tensor | None, names: tuple[str, ...], title: str) -> Figure:
+    figure = Figure(figsize=(7, 6), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(title, fontsize="medium")
+    axes.set_aspect("equal", "datalim")
+    if labels is None:
+        axes.scatter(points[:, 0], points[:, 1], s=6)
+        return figure
+    for label in np.unique(labels):
+        chosen = points[labels == label]
+        name = names[label] if label < len(names) else str(label)
+        axes.scatter(chosen[:, 0], chosen[:, 1], s=6, label=name, alpha=0.7)
+    axes.legend(markerscale=2)
+    return figure

@@ -1,0 +1,45 @@
+"""Whether sentences with the same label lie together in the latent space. B sentences, Z latent size."""
+
+from __future__ import annotations
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from callbacks.latents import batches_of, draw_rows, posterior_means
+from datamodules.errors import require
+from lightning_modules import TextAutoencoder
+
+
+class NeighborPurity(Callback):
+    """`test/knn_purity`: the mean share of a sentence's k nearest neighbours in z that have its label.
+
+    The latents are posterior means of the test split, the distance is Euclidean, the sentence itself is left out.
+
+    Args:
+        k: Neighbours.
+        sentences: Sentences, at most; drawn from the split.
+    """
+
+    def __init__(self, k: int = 10, sentences: int = 5000) -> None:
+        require(k > 0, f"NeighborPurity's k is {k}: give a positive number of neighbours")
+        self.k = k
+        self.sentences = sentences
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Computes and logs the figure."""
+        if not trainer.is_global_zero:
+            return
+        assert isinstance(pl_module, TextAutoencoder)
+        batches = list(batches_of(trainer, pl_module, "test", draw_rows(trainer, "test", self.sentences)))
+        labels = [batch.labels for batch in batches if batch.labels is not None]
+        require(bool(labels), "NeighborPurity needs a corpus with labels: take it out of trainer.callbacks")
+        purity = knn_purity(posterior_means(pl_module, batches), torch.cat(labels), self.k)
+        pl_module.log("test/knn_purity", purity, rank_zero_only=True)
+
+
+def knn_purity(z_BZ: Tensor, labels_B: Tensor, k: int) -> float:
+    """The mean share of each point's k nearest other points that have its label."""
+    distances = torch.cdist(z_BZ, z_BZ).fill_diagonal_(float("inf"))
+    nearest = distances.topk(k, dim=1, largest=False).indices
+    return float((labels_B[nearest] == labels_B[:, None]).float().mean())

@@ -1,0 +1,57 @@
+"""What a model writes when its latent is drawn from the prior."""
+
+from __future__ import annotations
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from callbacks.latents import corpus_of
+from callbacks.tables import log_table
+from datamodules import Reviews
+from lightning_modules import TextAutoencoder
+from lightning_modules.decoding.search import greedy, sample
+from lightning_modules.decoding.text import to_text
+from lightning_modules.randomness import SentenceRandom
+
+
+class PriorSamples(Callback):
+    """Sentences decoded from z ~ N(0, I), greedily and by sampling.
+
+    At each validation and test: `samples/prior.txt` and a W&B table. On the corpus `reviews`, whose grammar can judge
+    them, a test also gives `test/prior_grammatical` and `test/prior_grammatical_sampled`, shares of `count` sentences.
+
+    Args:
+        shown: Sentences in the table.
+        count: Sentences that are judged.
+    """
+
+    def __init__(self, shown: int = 20, count: int = 1000) -> None:
+        self.shown = shown
+        self.count = count
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Shows some samples."""
+        if trainer.is_global_zero and not trainer.sanity_checking:
+            self._show(trainer, *self._write(pl_module, self.shown))
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Shows some samples and has the grammar judge them, where there is one."""
+        if not trainer.is_global_zero:
+            return
+        corpus = corpus_of(trainer)
+        judged = isinstance(corpus, Reviews)
+        decoded, sampled = self._write(pl_module, self.count if judged else self.shown)
+        self._show(trainer, decoded[: self.shown], sampled[: self.shown])
+        if isinstance(corpus, Reviews):
+            for name, sentences in (("prior_grammatical", decoded), ("prior_grammatical_sampled", sampled)):
+                share = sum(map(corpus.grammar.is_grammatical, sentences)) / len(sentences)
+                pl_module.log(f"test/{name}", share, rank_zero_only=True)
+
+    def _write(self, pl_module: LightningModule, count: int) -> tuple[list[str], list[str]]:
+        assert isinstance(pl_module, TextAutoencoder)
+        random = SentenceRandom(torch.arange(count, device=pl_module.device), pl_module.seed, -1)
+        z_BZ = random.normal("prior samples", pl_module.posterior_config.latent_size)
+        return to_text(pl_module, greedy(pl_module, z_BZ)), to_text(pl_module, sample(pl_module, z_BZ, random))
+
+    def _show(self, trainer: Trainer, decoded: list[str], sampled: list[str]) -> None:
+        log_table(trainer, "prior", ["greedy", "sampled"], list(zip(decoded, sampled, strict=True)))

@@ -1,0 +1,74 @@
+"""How well sentences survive the way through the latent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torchmetrics import MeanMetric
+from torchmetrics.text import BLEUScore
+
+from callbacks.latents import draw_rows, read_batch
+from callbacks.tables import log_table
+from datamodules.batch import TokenBatch
+from lightning_modules import TextAutoencoder
+from lightning_modules.decoding.search import reconstruct
+from lightning_modules.decoding.text import batch_text, to_text
+
+
+class Reconstructions(Callback):
+    """Greedy reconstructions from the posterior's mean.
+
+    At each validation and test: `samples/reconstructions.txt` and a W&B table of some sentences. In a test also
+    `test/reconstruction_bleu` (corpus BLEU-4 over the split, torchmetrics, 0 to 1) and `test/reconstruction_exact`
+    (share of sentences that come back word for word).
+
+    Args:
+        shown: Sentences in the table.
+    """
+
+    def __init__(self, shown: int = 20) -> None:
+        self.shown = shown
+        self.bleu = BLEUScore(n_gram=4)
+        self.exact = MeanMetric()
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Shows some sentences of the validation split."""
+        if not trainer.sanity_checking:
+            self._show(trainer, pl_module, "valid")
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: TokenBatch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Decodes every sentence of the test split once."""
+        assert isinstance(pl_module, TextAutoencoder)
+        sentences = batch_text(pl_module.vocabulary, batch)
+        decoded = to_text(pl_module, reconstruct(pl_module, batch))
+        self.bleu.to(pl_module.device).update(decoded, [[sentence] for sentence in sentences])
+        same = [float(mine == true) for mine, true in zip(decoded, sentences, strict=True)]
+        self.exact.to(pl_module.device).update(torch.tensor(same))
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Logs the figures of all ranks' sentences, and shows some."""
+        pl_module.log("test/reconstruction_bleu", self.bleu.compute(), sync_dist=True)
+        pl_module.log("test/reconstruction_exact", self.exact.compute(), sync_dist=True)
+        self.bleu.reset()
+        self.exact.reset()
+        self._show(trainer, pl_module, "test")
+
+    def _show(self, trainer: Trainer, pl_module: LightningModule, split: str) -> None:
+        assert isinstance(pl_module, TextAutoencoder)
+        if not trainer.is_global_zero:
+            return
+        batch = read_batch(trainer, pl_module, split, draw_rows(trainer, split, self.shown))
+        rows = zip(
+            batch_text(pl_module.vocabulary, batch), to_text(pl_module, reconstruct(pl_module, batch)), strict=True
+        )
+        log_table(trainer, "reconstructions", ["sentence", "reconstruction"], list(rows))

@@ -1,0 +1,69 @@
+"""The last word of a test: its figures in the terminal and in a file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from rich.console import Console
+from rich.table import Table
+
+from callbacks.latents import corpus_of
+from callbacks.tables import run_folder
+from lightning_modules import TextAutoencoder
+
+MEANING = {
+    "test/reconstruction": "-log p(x|z), z from the posterior; nats a sentence, EOS counted",
+    "test/reconstruction_bleu": "BLEU-4 of greedy reconstructions from the posterior's mean",
+    "test/reconstruction_exact": "share of sentences that come back word for word",
+    "test/prior_grammatical": "share of greedy prior samples in the grammar's language",
+    "test/prior_grammatical_sampled": "the same of sampled ones",
+    "test/tense_accuracy": "share of present sentences that + tense vector puts into the past",
+    "test/tense_bleu": "BLEU-4 of these against each sentence's own past form",
+    "test/tense_copy_bleu": "baseline: BLEU-4 of copying the input (its accuracy is 0)",
+    "test/adversarial": "-log D(z), nats (ln 2 = 0.69 where D cannot tell)",
+    "test/discriminator": "-log D(z') - log(1 - D(z)), nats (2 ln 2 = 1.39 where D cannot tell)",
+    "test/log_variance": "sum over dimensions of |log sigma^2|",
+    "test/knn_purity": "share of the nearest neighbours in z that have the same label",
+}
+
+
+class Summary(Callback):
+    """Prints a table of a test's figures and where the run's files are; writes `test_metrics.json`."""
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Prints and writes."""
+        assert isinstance(pl_module, TextAutoencoder)
+        if not trainer.is_global_zero:
+            return
+        figures = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
+        corpus = corpus_of(trainer)
+        record = {
+            "corpus": corpus.corpus,
+            "sentences": len(corpus.split("test")),
+            "seed": pl_module.seed,
+            "checkpoint": trainer.ckpt_path,
+            "metrics": figures,
+        }
+        file = run_folder(trainer, "test_metrics.json")
+        file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        table = Table(title=f"{corpus.corpus}: {record['sentences']:,} test sentences")
+        table.add_column("quantity")
+        table.add_column("value", justify="right")
+        table.add_column("what it is")
+        for name, value in figures.items():
+            table.add_row(name, f"{value:.4f}", MEANING.get(name, ""))
+        console = Console()
+        console.print(table)
+        _print_files(console, file.parent)
+
+
+def _print_files(console: Console, folder: Path) -> None:
+    shown = [file for part in ("samples", "plots", "checkpoints") for file in sorted((folder / part).glob("*"))]
+    console.print(f"run folder: {folder}", soft_wrap=True)
+    console.print("  " + "  ".join(str(file.relative_to(folder)) for file in shown), soft_wrap=True)
+    if list((folder / "wandb").glob("offline-run-*")):
+        console.print(
+            f"W&B was offline: look with `wandb leet {folder / 'wandb'}`, sync with `wandb sync`", soft_wrap=True
+        )

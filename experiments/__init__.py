@@ -1,0 +1,1 @@
+"""The experiments, and the command line that runs them."""

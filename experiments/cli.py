@@ -1,0 +1,71 @@
+"""The console command `textae`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from datamodules.errors import UsageError
+
+HELP = """usage: textae COMMAND [options]      textae COMMAND --help for the options
+
+train and measure (a configuration is a YAML file or the name of an experiment)
+  fit          train:                textae fit --config daae_reviews --trainer.max_epochs 3
+  validate     validation metrics:   textae validate --run runs/daae_reviews
+  test         test metrics:         textae test --run runs/daae_reviews
+  predict      reconstructions:      textae predict --run runs/daae_reviews
+  data         fetch and prepare:    textae data --config daae_yelp
+
+use a trained model (needs neither data nor configuration)
+  sample       sentences from the prior:       textae sample --run runs/daae_reviews
+  reconstruct  sentences through the latent:   textae reconstruct --run runs/daae_reviews "the soup was cold ."
+  interpolate  between two sentences:          textae interpolate --run runs/daae_reviews "SENTENCE" "SENTENCE"
+"""
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Runs one command.
+
+    Args:
+        args: The command's name and its arguments; those of the process where they are null.
+
+    Raises:
+        SystemExit: With one clear message where the user can mend what is wrong.
+    """
+    command, *rest = (sys.argv[1:] if args is None else list(args)) or ["--help"]
+    if command in ("-h", "--help"):
+        print(HELP)
+        return
+    try:
+        _run(command, rest)
+    except UsageError as error:
+        sys.exit(f"textae {command}: {error}")
+    except argparse.ArgumentError as error:
+        sys.exit(f"textae {command}: {error}\nsee: textae {command} --help")
+
+
+def _run(command: str, rest: list[str]) -> None:
+    # The libraries take seconds to import, so help and a misspelled command do not wait for them.
+    if command in ("fit", "validate", "test", "predict", "data"):
+        from experiments.data_command import describe
+        from experiments.lightning_cli import TextCLI
+        from experiments.runs import find_configs, find_run, wandb_mode
+
+        os.environ["WANDB_MODE"] = wandb_mode(os.environ)
+        arguments = find_configs(find_run(rest))
+        if command == "data":
+            describe(TextCLI(arguments, run=False).datamodule)
+        else:
+            TextCLI([command, *arguments])
+    elif command in ("sample", "reconstruct", "interpolate"):
+        from experiments import latent_commands
+
+        latent_commands.run(command, rest)
+    else:
+        raise UsageError(f"there is no such command\n{HELP}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""`textae fit|validate|test|predict`: Lightning's command line, with run folders and links between data and model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from pytorch_lightning.loggers import WandbLogger
+
+import callbacks  # noqa: F401 - its classes can then be named without their module
+from datamodules.errors import UsageError
+from datamodules.text import TextDataModule
+from experiments.runs import EXPERIMENTS, new_run_folder, run_folder_of
+from lightning_modules import TextAutoencoder
+from lightning_modules.checkpoint import read_checkpoint
+
+SUBCOMMANDS = ("fit", "validate", "test", "predict")
+KEYWORDS = ("last", "best", "hpc", "registry")
+
+
+class SaveConfig(SaveConfigCallback):
+    """Writes a fit's complete configuration, enough to run it again, to its run folder and to W&B."""
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Called by Lightning once, on the first rank."""
+        if stage != "fit":
+            return
+        data: TextDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        if data.data_dir is not None:
+            self.config.data.init_args.data_dir = str(data.data_dir)
+        file = Path(trainer.default_root_dir) / "config.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(self.parser.dump(self.config, skip_none=False), encoding="utf-8")
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.experiment.config.update(self.config.as_dict(), allow_val_change=True)
+
+
+class TextCLI(LightningCLI):
+    """Lightning's command line for autoencoders of text."""
+
+    def __init__(self, args: list[str], run: bool = True) -> None:
+        parser: dict[str, Any] = {"exit_on_error": False, "default_config_files": [str(EXPERIMENTS / "_default.yaml")]}
+        super().__init__(
+            TextAutoencoder,
+            TextDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_callback=SaveConfig,
+            save_config_kwargs={"save_to_log_dir": False},
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,  # the modules save plain values themselves
+            parser_kwargs={command: parser for command in SUBCOMMANDS} | {"exit_on_error": False} if run else parser,
+            args=args,
+            run=run,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Adds the run's own arguments, the checkpoint callback, and what flows from one part to another."""
+        parser.add_argument("--name", type=str | None, default=None, help="Experiment; the configuration file's name.")
+        parser.add_argument("--runs", type=str, default="runs", help="Folder of all runs.")
+        parser.add_argument("--test_after_fit", type=bool, default=True, help="Test the best checkpoint after a fit.")
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.set_defaults(
+            {
+                "checkpoint.filename": "best",
+                "checkpoint.save_last": True,
+                "checkpoint.enable_version_counter": False,
+                "checkpoint.auto_insert_metric_name": False,
+            }
+        )
+        parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
+        parser.link_arguments("seed_everything", "model.init_args.seed", compute_fn=int)
+        parser.link_arguments("data.vocabulary_json", "model.init_args.vocabulary", apply_on="instantiate")
+        parser.link_arguments("model.monitor", "checkpoint.monitor", apply_on="instantiate")
+
+    def before_instantiate_classes(self) -> None:
+        """Decides the run folder, before anything that writes to it exists."""
+        config: Namespace = self.config[self.subcommand] if self.subcommand else self.config
+        files = [Path(str(file)) for file in config.get("config") or []]
+        if config.name is None:
+            config.name = files[-1].stem if files else "unnamed"
+        root = Path(config.runs) / config.name
+        if self.subcommand == "fit":
+            folder = new_run_folder(root)
+        elif self.subcommand is not None:
+            if config.ckpt_path is None:
+                raise UsageError(
+                    "give --run FOLDER (such as runs/daae_reviews, for its newest run), or --ckpt_path too"
+                )
+            if self.subcommand != "predict":
+                config.verbose = False  # the Summary callback has the table
+            folder = run_folder_of(Path(config.ckpt_path)) or new_run_folder(root)
+        else:
+            folder = root.absolute()
+        config.trainer.default_root_dir = str(folder)
+        config.checkpoint.dirpath = str(folder / "checkpoints")
+        _point_loggers_at(config, folder, keep_csv=self.subcommand == "fit")
+
+    def after_fit(self) -> None:
+        """Tests the best checkpoint, so that a training ends with its figures."""
+        config = self.config["fit"]
+        if config.test_after_fit:
+            best = self.trainer.checkpoint_callback
+            has_best = isinstance(best, ModelCheckpoint) and bool(best.best_model_path)
+            self.trainer.test(self.model, self.datamodule, ckpt_path="best" if has_best else None, verbose=False)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parses what `main` prepared; Lightning would warn that the process has arguments as well."""
+        self.config = parser.parse_args(args)
+
+    def _parse_ckpt_path(self) -> None:
+        """Reads the checkpoint early, for a clear error; unlike Lightning's, the configuration stays as it is given."""
+        path = self.config[self.config.subcommand].get("ckpt_path") if self.config.get("subcommand") else None
+        if path is not None and not path.startswith(KEYWORDS):
+            read_checkpoint(path)
+
+
+def _point_loggers_at(config: Namespace, folder: Path, keep_csv: bool) -> None:
+    loggers = config.trainer.logger
+    if not loggers or loggers is True:
+        return
+    if not isinstance(loggers, list):
+        loggers = [loggers]
+    # A CSVLogger starts by deleting the file: a later test must not cost the training its curves.
+    config.trainer.logger = [logger for logger in loggers if keep_csv or not logger.class_path.endswith("CSVLogger")]
+    for logger in config.trainer.logger:
+        logger.init_args.save_dir = str(folder)
+        if logger.class_path.endswith("CSVLogger"):
+            logger.init_args.name = logger.init_args.version = ""
+        elif logger.class_path.endswith("WandbLogger"):
+            logger.init_args.name = logger.init_args.name or f"{config.name}/{folder.name}"

@@ -1,0 +1,110 @@
+"""Where things lie: experiment files, run folders and the checkpoints in them."""
+
+from __future__ import annotations
+
+import netrc
+import os
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import urlparse
+
+from datamodules.errors import UsageError, require
+
+EXPERIMENTS = Path(__file__).parent
+VERSION_VARIABLE = "TEXTAE_VERSION"
+
+
+def experiment_names() -> list[str]:
+    """The experiments that come with the project, by name."""
+    return sorted(file.stem for file in EXPERIMENTS.glob("*.yaml") if not file.stem.startswith("_"))
+
+
+def find_config(name: str) -> str:
+    """The path of a configuration that is given as a file or as an experiment's name.
+
+    Raises:
+        UsageError: There is no such file or experiment; lists the experiments.
+    """
+    if Path(name).is_file():
+        return name
+    shipped = EXPERIMENTS / f"{Path(name).stem}.yaml"
+    if shipped.is_file() and name in (shipped.stem, f"experiments/{shipped.name}"):
+        return str(shipped)
+    raise UsageError(f"there is no experiment {name}; there are:\n  " + "\n  ".join(experiment_names()))
+
+
+def find_configs(args: list[str]) -> list[str]:
+    """Command-line arguments with every value of `--config` found."""
+    found = list(args)
+    for position, arg in enumerate(args):
+        if arg in ("-c", "--config") and position + 1 < len(args):
+            found[position + 1] = find_config(args[position + 1])
+        elif arg.startswith("--config="):
+            found[position] = "--config=" + find_config(arg.removeprefix("--config="))
+    return found
+
+
+def find_run(args: list[str]) -> list[str]:
+    """Command-line arguments with `--run FOLDER` written out as the configuration and checkpoint of that run."""
+    if "--run" not in args[:-1]:
+        return args
+    place = args.index("--run")
+    checkpoint = find_checkpoint(args[place + 1], None)
+    config = checkpoint.parent.parent / "config.yaml"
+    require(config.is_file(), f"run folder {config.parent} has no config.yaml")
+    return [*args[:place], "--config", str(config), "--ckpt_path", str(checkpoint), *args[place + 2 :]]
+
+
+def new_run_folder(root: Path) -> Path:
+    """A new version's folder below `root`; every process of a job gets the same one, through the environment."""
+    version = os.environ.get(VERSION_VARIABLE) or os.environ.get("SLURM_JOB_ID")
+    if version is None:
+        version = stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+        number = 1
+        while (root / version).exists():
+            number += 1
+            version = f"{stamp}_{number}"
+    os.environ[VERSION_VARIABLE] = version
+    return (root / version).absolute()
+
+
+def find_checkpoint(run: str | None, checkpoint: str | None) -> Path:
+    """The checkpoint of `--run FOLDER` (a run, or an experiment's folder: its newest run) or `--checkpoint FILE`.
+
+    Raises:
+        UsageError: Neither or both are given, or there is none.
+    """
+    if checkpoint is not None and run is None:
+        return Path(checkpoint)
+    if run is None or checkpoint is not None:
+        raise UsageError(
+            "give either --run FOLDER (such as runs/daae_reviews, for its newest run) or --checkpoint FILE"
+        )
+    require(Path(run).is_dir(), f"there is no run folder {run}")
+    found = [Path(run) / "checkpoints" / "best.ckpt", *Path(run).glob("*/checkpoints/best.ckpt")]
+    found = [file for file in found if file.is_file()]
+    require(bool(found), f"{run} holds no checkpoints/best.ckpt: has its training validated once?")
+    return max(found, key=lambda file: file.stat().st_mtime)
+
+
+def run_folder_of(checkpoint: Path) -> Path | None:
+    """The run folder that a checkpoint lies in, if it lies in one."""
+    folder = checkpoint.absolute().parent.parent
+    return folder if checkpoint.parent.name == "checkpoints" and (folder / "config.yaml").is_file() else None
+
+
+def wandb_mode(environment: Mapping[str, str]) -> str:
+    """`WANDB_MODE` if set, else online where a key is found, else offline: W&B never asks and never waits."""
+    if "WANDB_MODE" in environment:
+        return environment["WANDB_MODE"]
+    return "online" if environment.get("WANDB_API_KEY") or _has_netrc_key(environment) else "offline"
+
+
+def _has_netrc_key(environment: Mapping[str, str]) -> bool:
+    host = urlparse(environment.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    file = Path(environment.get("NETRC", Path.home() / ".netrc"))
+    try:
+        return netrc.netrc(file).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False

@@ -1,0 +1,177 @@
+"""Small models, batches and trainers that the tests share."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import pkgutil
+import traceback
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.plugins.environments import TorchElasticEnvironment
+from pytorch_lightning.strategies import DDPStrategy
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+import lightning_modules
+from datamodules.batch import TokenBatch
+from datamodules.bucketing import BatchingConfig, BatchRows, BucketSampler
+from datamodules.vocabulary import PAD, SPECIAL_TOKENS, closed_vocabulary
+from lightning_modules.backbone.decoder import DecoderConfig
+from lightning_modules.backbone.encoder import EncoderConfig
+from lightning_modules.backbone.layers import EmbeddingConfig
+from lightning_modules.backbone.posterior import PosteriorConfig
+from lightning_modules.base import TextAutoencoder
+from lightning_modules.optimization import OptimizerConfig
+
+WORDS = tuple(f"w{number}" for number in range(20))
+VOCABULARY = str(closed_vocabulary(WORDS).to_str())
+FIRST_WORD = len(SPECIAL_TOKENS)
+# An optimiser whose steps are the gradients; what Adam makes of rounding errors has no bound.
+PLAIN = {"optimizer": OptimizerConfig("sgd", lr=0.01)}
+EPOCHS = 2
+
+# What Lightning warns of in a small run: a batch is read in the training process on purpose, and an epoch is short.
+LIGHTNING_WARNINGS = (
+    "ignore:The '.*_dataloader' does not have many workers",
+    "ignore:The number of training batches",
+    "ignore:.*isinstance.treespec, LeafSpec.",
+    "ignore:Starting from v1.9.0, `tensorboardX` has been removed",
+    "ignore:The `srun` command is available on your system",
+)
+
+Family = TypeVar("Family", bound=TextAutoencoder)
+Sentences = Sequence[Sequence[int]]
+
+
+def small(family: type[Family], **options: Any) -> Family:
+    """A small model of a family, in training mode."""
+    sizes: dict[str, Any] = {
+        "embedding": EmbeddingConfig(12),
+        "encoder": EncoderConfig(hidden_size=14),
+        "posterior": PosteriorConfig(latent_size=6),
+        "decoder": DecoderConfig(hidden_size=13, max_words=12),
+    }
+    torch.manual_seed(0)
+    return family(**{"vocabulary": VOCABULARY} | sizes | options)
+
+
+def families() -> list[type[TextAutoencoder]]:
+    """Every family of the package, found by importing all of it."""
+    for module in pkgutil.walk_packages(lightning_modules.__path__, "lightning_modules."):
+        importlib.import_module(module.name)
+    found: set[type[TextAutoencoder]] = set()
+    waiting: list[type[TextAutoencoder]] = [TextAutoencoder]
+    while waiting:
+        children = waiting.pop().__subclasses__()
+        waiting += children
+        found.update(child for child in children if child.__module__.startswith("lightning_modules."))
+    return sorted((family for family in found if not inspect.isabstract(family)), key=lambda family: family.__name__)
+
+
+def sentences(count: int, most: int = 7, least: int = 1, words: int = len(WORDS), seed: int = 0) -> list[list[int]]:
+    """Distinct sentences of word ids."""
+    rng = np.random.default_rng(seed)
+    drawn: dict[tuple[int, ...], None] = {}
+    while len(drawn) < count:
+        length = int(rng.integers(least, most + 1))
+        drawn[tuple(int(word) + FIRST_WORD for word in rng.integers(words, size=length))] = None
+    return [list(sentence) for sentence in drawn]
+
+
+def widened(batch: TokenBatch, columns: int) -> TokenBatch:
+    """The same batch with more padding behind every sentence."""
+    padding = torch.full((len(batch), columns), PAD)
+    wide = replace(
+        batch, inputs=torch.cat((batch.inputs, padding), dim=1), targets=torch.cat((batch.targets, padding), dim=1)
+    )
+    return replace(wide, positions=wide.mask.flatten().nonzero().squeeze(1))
+
+
+def one_by_one(sentences: Sentences) -> list[TokenBatch]:
+    """Each sentence as a batch of its own, numbered as in a batch of all."""
+    return [TokenBatch.from_ids([sentence], index=[row]) for row, sentence in enumerate(sentences)]
+
+
+def enlarge(module: nn.Module, factor: float = 4.0) -> None:
+    """Makes a fresh network's output vary much with its input."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.mul_(factor)
+
+
+def before_end(ids: Tensor, end: int) -> list[int]:
+    """A row up to its first `end`, without it."""
+    row: list[int] = ids.tolist()
+    return row[: row.index(end)] if end in row else row
+
+
+class Corpus(Dataset[TokenBatch]):
+    """Sentences in memory; an "index" is one rank's part of a batch, as in a data module."""
+
+    def __init__(self, sentences: Sentences) -> None:
+        self.sentences = sentences
+
+    def __getitem__(self, batch: BatchRows) -> TokenBatch:
+        return TokenBatch.from_ids([self.sentences[row] for row in batch.rows], index=batch.rows, share=batch.share)
+
+
+def loader(
+    sentences: Sentences, batching: BatchingConfig, training: bool, rank: int = 0, world_size: int = 1
+) -> DataLoader[TokenBatch]:
+    """What a data module hands to the trainer."""
+    lengths = np.array([len(sentence) for sentence in sentences], dtype=np.int32)
+    sampler = BucketSampler(lengths, batching, training=training, rank=rank, world_size=world_size)
+    return DataLoader(Corpus(sentences), sampler=sampler, batch_size=None)
+
+
+def trainer(**options: Any) -> pl.Trainer:
+    """A silent trainer on the CPU that leaves no files."""
+    quiet: dict[str, Any] = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "use_distributed_sampler": False,
+        "num_sanity_val_steps": 0,
+        "accelerator": "cpu",
+        "devices": 1,
+    }
+    return pl.Trainer(**quiet | options)
+
+
+def fit(model: TextAutoencoder, sentences: Sentences, epochs: int, batch: int = 32) -> pl.Trainer:
+    """Trains on the sentences."""
+    fitting = trainer(max_epochs=epochs)
+    fitting.fit(model, loader(sentences, BatchingConfig(sentences=batch), training=True))
+    return fitting
+
+
+def train_on_a_rank(rank: int, world_size: int, folder: str, sentences: Sentences, batching: BatchingConfig) -> None:
+    """Trains every family on one rank under Lightning's `ddp`; leaves its parameters, or its error, in the folder."""
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world_size)}
+    # A file rather than a port, which another test might hold.
+    torch.distributed.init_process_group(
+        "gloo", f"file://{folder}/ranks", rank=rank, world_size=world_size, timeout=timedelta(seconds=30)
+    )
+    for family in families():
+        try:
+            model = small(family, **PLAIN)
+            strategy = DDPStrategy(cluster_environment=TorchElasticEnvironment(), process_group_backend="gloo")
+            fitting = trainer(max_epochs=EPOCHS, strategy=strategy, devices=world_size)
+            fitting.fit(model, loader(sentences, batching, training=True, rank=rank, world_size=world_size))
+            torch.save(model.state_dict(), f"{folder}/{family.__name__}.{rank}.pt")
+        except Exception:
+            Path(f"{folder}/{family.__name__}.{rank}.error").write_text(traceback.format_exc())
+    torch.distributed.destroy_process_group()
