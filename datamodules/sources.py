@@ -5,27 +5,29 @@ Both give a `datasets.Dataset` with the column `text`, one sentence or document 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from datasets import Dataset, DownloadConfig, Features, Value, load_dataset
+from datasets import Dataset, Features, Value, load_dataset
 from datasets.exceptions import DatasetGenerationError
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
 from nltk.tokenize import TweetTokenizer
 
 from datamodules.errors import UsageError, require
 
 SPLITS = ("train", "valid", "test")
+HUB_TIMEOUT = 5.0  # seconds
 
 
 @dataclass(frozen=True)
 class HubSource:
-    """A corpus on the hub, as `datasets.load_dataset` takes it.
+    """A corpus on the hub: parquet files `<configuration>/<split>-*.parquet` or `<configuration>/<split>/*.parquet`.
 
     Attributes:
         repository: Its id, `owner/name`.
-        configuration: The configuration (subset) of the repository, if it has several.
+        configuration: The folder of the files, which is the configuration's name; `data` where there is one only.
         revision: Branch, tag or commit. Repositories that still carry a loading script are read from the hub's own
             conversion, `refs/convert/parquet`.
         text: Columns that are joined, in this order, to one text.
@@ -36,7 +38,7 @@ class HubSource:
     """
 
     repository: str
-    configuration: str | None = None
+    configuration: str = "data"
     revision: str = "main"
     text: tuple[str, ...] = ("text",)
     label: str | None = None
@@ -45,19 +47,13 @@ class HubSource:
 
 
 def read_hub(source: HubSource, split: str, corpus: str) -> Dataset:
-    """Downloads one of the repository's own splits (or takes it from the cache).
+    """One of the repository's own splits, downloaded, or from the cache where the hub is out of reach.
 
     Raises:
-        UsageError: The hub cannot be reached, or has no such repository, split or column; names the ways out.
+        UsageError: It is not to be had, or has no such split or column; names the ways out.
     """
-    with _hub_errors(source, corpus):
-        dataset = load_dataset(
-            source.repository,
-            source.configuration,
-            split=source.splits[split],
-            revision=source.revision,
-            download_config=DownloadConfig(max_retries=0),
-        )
+    files = _download(source, source.splits[split], corpus)
+    dataset = load_dataset("parquet", data_files={split: files}, split=split)
     columns = [*source.text, *([source.label] if source.label else [])]
     missing = [column for column in columns if column not in dataset.column_names]
     require(
@@ -68,10 +64,16 @@ def read_hub(source: HubSource, split: str, corpus: str) -> Dataset:
     return dataset.select_columns(columns).map(
         _join_columns,
         batched=True,
-        fn_kwargs={"source": source},
+        fn_kwargs={"text": source.text, "label": source.label},
         remove_columns=columns,
+        features=Features({"text": Value("string")} | ({"label": Value("int64")} if source.label else {})),
         desc=f"{corpus} {split}: text",
     )
+
+
+def tweet_tokenize(dataset: Dataset, desc: str) -> Dataset:
+    """Lower-cased words and punctuation, separated by single spaces."""
+    return dataset.map(_tweet_tokenize, batched=True, desc=desc)
 
 
 def read_folder(folder: Path, split: str) -> Dataset:
@@ -122,28 +124,56 @@ def _first_bad_line(file: Path) -> str:
     return "it could not be read"
 
 
-def _join_columns(rows: Mapping[str, list[object]], source: HubSource) -> dict[str, list[object]]:
-    split_words = TweetTokenizer().tokenize if source.tweet_tokenize else str.split
-    texts: list[object] = []
-    for parts in zip(*(rows[column] for column in source.text), strict=True):
-        text = " ".join(split_words(" ".join(str(part) for part in parts if part)))
-        texts.append(text.lower() if source.tweet_tokenize else text)
-    joined: dict[str, list[object]] = {"text": texts}
-    if source.label:
-        joined["label"] = list(rows[source.label])
+def _download(source: HubSource, split: str, corpus: str) -> list[str]:
+    # `load_dataset(repository)` would retry for 23 s without a network, take any cached revision after an error, and
+    # not find a configuration on the conversion branch; the hub client's own calls do what is meant.
+    patterns = [f"{source.configuration}/{split}-*.parquet", f"{source.configuration}/{split}/*.parquet"]
+    failure: Exception | None = None
+    try:
+        HfApi().dataset_info(source.repository, revision=source.revision, timeout=HUB_TIMEOUT)
+    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+        raise _not_to_be_had(source, corpus, error) from error
+    except Exception as error:  # no network, no answer, offline mode: the client raises types of four libraries
+        failure = error
+    try:
+        folder = snapshot_download(
+            source.repository,
+            repo_type="dataset",
+            revision=source.revision,
+            allow_patterns=patterns,
+            local_files_only=failure is not None,
+        )
+    except LocalEntryNotFoundError as error:
+        raise _not_to_be_had(source, corpus, failure or error) from error
+    files = sorted(str(file) for pattern in patterns for file in Path(folder).glob(pattern))
+    if not files:
+        missing = FileNotFoundError(f"no file {' or '.join(patterns)} at revision {source.revision}")
+        raise _not_to_be_had(source, corpus, failure or missing)
+    return files
+
+
+def _not_to_be_had(source: HubSource, corpus: str, error: Exception) -> UsageError:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return UsageError(
+        f"the corpus {corpus} is not to be had: {source.repository} on the hub failed ({reason}).\n"
+        "Three ways to get one:\n"
+        f"  - go online once, so that {source.repository} is downloaded from the hub;\n"
+        f"  - DATA_DIR=FOLDER, where FOLDER/{corpus}/ holds train.txt, valid.txt and test.txt "
+        "(or --data.init_args.data_dir with that folder itself);\n"
+        "  - a corpus that is built in and needs nothing: EXP=daae_reviews."
+    )
+
+
+def _join_columns(
+    rows: Mapping[str, list[object]], text: tuple[str, ...], label: str | None
+) -> dict[str, list[object]]:
+    parts = zip(*(rows[column] for column in text), strict=True)
+    joined: dict[str, list[object]] = {"text": [" ".join(str(part) for part in row if part) for row in parts]}
+    if label:
+        joined["label"] = list(rows[label])
     return joined
 
 
-@contextmanager
-def _hub_errors(source: HubSource, corpus: str) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError, RuntimeError) as error:
-        raise UsageError(
-            f"the corpus {corpus} is not to be had: {source.repository} on the hub failed "
-            f"({type(error).__name__}: {str(error).splitlines()[0]}).\nThree ways to get one:\n"
-            f"  - go online, so that it is downloaded from the hub ({source.repository}), once;\n"
-            f"  - DATA_DIR=FOLDER, where FOLDER/{corpus}/ holds train.txt, valid.txt and test.txt "
-            "(or --data.init_args.data_dir with that folder itself);\n"
-            "  - a corpus that is built in and needs nothing: EXP=daae_reviews."
-        ) from error
+def _tweet_tokenize(rows: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    split_words = TweetTokenizer(preserve_case=False).tokenize
+    return {"text": [" ".join(split_words(text)) for text in rows["text"]]}

@@ -20,7 +20,7 @@ from datamodules.batch import TokenBatch
 from datamodules.bucketing import BatchingConfig, BucketSampler
 from datamodules.dataset import Overflow, SentenceDataset, encode
 from datamodules.errors import UsageError, require
-from datamodules.sources import SPLITS, HubSource, read_folder, read_hub
+from datamodules.sources import SPLITS, HubSource, read_folder, read_hub, tweet_tokenize
 from datamodules.vocabulary import VocabularyConfig, build_vocabulary, read_vocabulary
 
 
@@ -137,7 +137,7 @@ class TextDataModule(LightningDataModule):
         if self.hub is None:
             raise UsageError(f"{type(self).__name__} has no hub source: give it a folder of text files as data_dir")
         if split in self.hub.splits and (split != "train" or set(SPLITS) == set(self.hub.splits)):
-            return self.draw(self.clean(read_hub(self.hub, split, self.corpus)), split)
+            return self._tokenize(self.draw(self.clean(read_hub(self.hub, split, self.corpus)), split), split)
         return self._cut_from_train(split)
 
     def clean(self, dataset: Dataset) -> Dataset:
@@ -215,6 +215,11 @@ class TextDataModule(LightningDataModule):
             desc=f"{self.corpus} {split}: words to ids",
         )
 
+    def _tokenize(self, dataset: Dataset, split: str) -> Dataset:
+        if self.hub is None or not self.hub.tweet_tokenize:
+            return dataset
+        return tweet_tokenize(dataset, desc=f"{self.corpus} {split}: words")
+
     def _cut_from_train(self, split: str) -> Dataset:
         """Cuts the splits that the hub lacks, and what remains to train on, from its training split, by seed."""
         assert self.hub is not None
@@ -227,13 +232,14 @@ class TextDataModule(LightningDataModule):
                     f"{self.hub.repository} has no {lacking} split: say how much to cut in subset.{lacking}"
                 )
             if lacking == split:
-                return whole.select(range(start, min(start + size, len(whole))))
+                return self._tokenize(whole.select(range(start, min(start + size, len(whole)))), split)
             start += size
         require(
             start < len(whole), f"{self.hub.repository} has {len(whole)} rows; {start} are cut from it: lower subset"
         )
         remaining = len(whole) - start
-        return whole.select(range(start, start + min(self.subset.train or remaining, remaining)))
+        train = whole.select(range(start, start + min(self.subset.train or remaining, remaining)))
+        return self._tokenize(train, "train")
 
 
 def _texts(dataset: Dataset) -> Iterator[str]:

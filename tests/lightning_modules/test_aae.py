@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from models import LIGHTNING_WARNINGS, fit, sentences, small
+from models import LIGHTNING_WARNINGS, fit, learner, sentences, small
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 
@@ -76,7 +76,7 @@ def test_the_adversarial_weight_moves_the_encoder_but_not_the_discriminator() ->
         gradients.append({name: parameter.grad for name, parameter in made.named_parameters()})
     without, with_weight = gradients
     for name, gradient in without.items():
-        same = torch.allclose(gradient, with_weight[name], atol=1e-7)  # type: ignore[arg-type]
+        same = torch.allclose(gradient, with_weight[name], atol=1e-7)
         # The decoder and the discriminator do not depend on z through the adversarial term.
         shared = "embedding" in name
         assert same is (not shared and ("decoder" in name or "discriminator" in name)), name
@@ -147,7 +147,7 @@ def test_the_discriminator_has_its_own_options_and_each_parameter_one_group(
 
 def test_it_learns_to_reconstruct_what_it_was_shown() -> None:
     batch = TokenBatch.from_ids(sentences(32))
-    made = model(adversary=AdversaryConfig(weight=1.0, hidden_size=9), optimizer=OptimizerConfig(lr=1e-2))
+    made = learner(AdversarialAutoencoder, adversary=AdversaryConfig(weight=1.0, hidden_size=9))
     fit(made, sentences(32), epochs=300)
     pairs = zip(to_text(made, reconstruct(made, batch)), batch_text(made.vocabulary, batch), strict=True)
     assert sum(written == read for written, read in pairs) >= 29

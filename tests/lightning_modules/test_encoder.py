@@ -37,10 +37,10 @@ SUMMARIES: dict[str, dict[str, Any]] = {
     "projected last": {"summary": "last", "summary_size": 3, "summary_highway": True, "summary_activation": "relu"},
 }
 CASES = [
-    EncoderConfig(cell=cell, hidden_size=STATE, layers=layers, direction=direction, **summary)  # type: ignore[arg-type]
+    EncoderConfig(cell=cell, hidden_size=STATE, layers=layers, direction=direction, **summary)
     for cell, layers, direction, summary in product(("lstm", "gru"), (1, 2), DIRECTIONS, SUMMARIES.values())
 ] + [
-    EncoderConfig(hidden_size=STATE, layers=layers, direction=direction, summary_cell=True)  # type: ignore[arg-type]
+    EncoderConfig(hidden_size=STATE, layers=layers, direction=direction, summary_cell=True)
     for layers, direction in product((1, 2), DIRECTIONS)
 ]
 
@@ -106,7 +106,7 @@ def reference_summary(made: Encoder, x_TE: Tensor) -> Tensor:
             torch.exp(scores.weight @ torch.cat((word, state)) + scores.bias)
             for word, state in zip(x_TE, states, strict=True)
         ]
-        summary = sum(w * v for w, v in zip(weights, values, strict=True)) / sum(weights)  # type: ignore[assignment]
+        summary = sum(w * v for w, v in zip(weights, values, strict=True)) / sum(weights)
     if config.summary_activation == "elu":
         return torch.where(summary > 0, summary, torch.exp(summary) - 1)
     return summary.clamp(min=0) if config.summary_activation == "relu" else summary
@@ -239,7 +239,7 @@ def test_right_to_left_turns_the_words_and_nothing_else() -> None:
 
 def test_a_word_of_the_sentence_that_is_the_first_or_last_counts_in_every_direction() -> None:
     for direction in DIRECTIONS:
-        made = encoder(EncoderConfig(hidden_size=STATE, direction=direction))  # type: ignore[arg-type]
+        made = encoder(EncoderConfig(hidden_size=STATE, direction=direction))
         x = embedded().requires_grad_()
         (gradient,) = torch.autograd.grad(made(x, LENGTHS).sum(), x)
         touched = gradient.abs().sum(2) > 0
