@@ -4,6 +4,7 @@ from callbacks.interpolations import Interpolations
 from callbacks.latent_map import LatentMap
 from callbacks.loss_curves import LossCurves
 from callbacks.neighbor_purity import NeighborPurity
+from callbacks.predictions import Predictions
 from callbacks.prior_samples import PriorSamples
 from callbacks.reconstructions import Reconstructions
 from callbacks.run_folder import RunFolder
@@ -16,6 +17,7 @@ __all__ = [
     "LatentMap",
     "LossCurves",
     "NeighborPurity",
+    "Predictions",
     "PriorSamples",
     "Reconstructions",
     "RunFolder",

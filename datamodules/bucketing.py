@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
-from torch.utils.data import Sampler
+from torch.utils.data import Dataset, DistributedSampler
 
 from datamodules.errors import require
 
@@ -44,7 +44,7 @@ class BatchRows(NamedTuple):
     share: float
 
 
-class BucketSampler(Sampler[BatchRows]):
+class BucketSampler(DistributedSampler[BatchRows]):
     """Yields each batch's rows; a pure function of the lengths, the seed and the epoch.
 
     Every epoch orders the sentences by length, ties at random, cuts the order into batches and shuffles the batches. N
@@ -53,7 +53,8 @@ class BucketSampler(Sampler[BatchRows]):
     sentence is lost or repeated.
 
     It is the `sampler` of a DataLoader with `batch_size=None`: Lightning then calls `set_epoch`, and every "index" that
-    the dataset sees is a whole batch.
+    the dataset sees is a whole batch. As a `DistributedSampler`, it is left alone by Lightning, which would otherwise
+    split between the ranks once more.
     """
 
     def __init__(
@@ -66,17 +67,12 @@ class BucketSampler(Sampler[BatchRows]):
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
+        # Of its dataset, DistributedSampler asks the length alone.
+        super().__init__(cast(Dataset[Any], lengths), num_replicas=world_size, rank=rank, shuffle=training, seed=seed)
         self.lengths = lengths
         self.config = config
         self.training = training
-        self.seed = seed
-        self.rank = rank
         self.world_size = world_size
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Chooses the epoch whose order the next iteration takes."""
-        self.epoch = epoch
 
     def __len__(self) -> int:
         batches = self.global_batches()

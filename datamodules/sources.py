@@ -5,6 +5,7 @@ Both give a `datasets.Dataset` with the column `text`, one sentence or document 
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,7 +86,6 @@ def read_folder(folder: Path, split: str) -> Dataset:
     file = folder / f"{split}.txt"
     require(folder.is_dir(), f"data_dir {folder} is no folder: give one that holds train.txt, valid.txt and test.txt")
     require(file.is_file(), f"data_dir {folder} has no {file.name}: it must hold train.txt, valid.txt and test.txt")
-    require(file.stat().st_size > 0, f"{file} is empty")
     dataset = _read_lines(file)
     labels_file = file.with_suffix(".labels")
     if labels_file.is_file():
@@ -102,6 +102,8 @@ def read_folder(folder: Path, split: str) -> Dataset:
 
 
 def _read_lines(file: Path) -> Dataset:
+    with file.open("rb") as content:
+        require(content.read(4) not in (b"", codecs.BOM_UTF8), f"{file} is empty")
     try:
         return load_dataset(
             "text",
@@ -120,7 +122,7 @@ def _first_bad_line(file: Path) -> str:
             try:
                 line.decode("utf-8")
             except UnicodeDecodeError as error:
-                return f"line {number}, byte {error.start} ({error.reason}); convert it, for example with iconv"
+                return f"line {number}, byte {error.start + 1} ({error.reason}); convert it, for example with iconv"
     return "it could not be read"
 
 

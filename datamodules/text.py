@@ -120,7 +120,10 @@ class TextDataModule(LightningDataModule):
         file = folder / f"{key}.vocabulary.json"
         with FileLock(file.with_suffix(".lock")):
             if not file.exists():
-                tokenizer = build_vocabulary(_texts(train), self.vocabulary_config)
+                try:
+                    tokenizer = build_vocabulary(_texts(train), self.vocabulary_config)
+                except UsageError as error:
+                    raise UsageError(f"{self._source('train')}: {error}") from error
                 unfinished = file.with_suffix(".part")
                 unfinished.write_text(tokenizer.to_str(), encoding="utf-8")
                 unfinished.replace(file)
@@ -154,20 +157,27 @@ class TextDataModule(LightningDataModule):
     def prepare_data(self) -> None:
         """Downloads, counts and encodes everything once; a later start finds it in the cache."""
         for split in SPLITS:
-            self._encode(split)
+            self.split(split)
 
     def setup(self, stage: str) -> None:
         """Opens the splits that the stage needs."""
         needed = {"fit": ("train", "valid"), "validate": ("valid",)}.get(stage, ("test",))
         for split in needed:
-            if split not in self._splits:
-                self._splits[split] = SentenceDataset(self._encode(split))
-                require(len(self._splits[split]) > 0, f"the {split} split of {self.corpus} has no sentence left")
+            self.split(split)
 
     def split(self, split: str) -> SentenceDataset:
-        """The encoded sentences of a split, whatever the stage."""
+        """The encoded sentences of a split, whatever the stage.
+
+        Raises:
+            UsageError: None is left.
+        """
         if split not in self._splits:
-            self._splits[split] = SentenceDataset(self._encode(split))
+            sentences = SentenceDataset(self._encode(split))
+            require(
+                len(sentences) > 0,
+                f"{self._source(split)} has no sentence that is neither blank nor too long",
+            )
+            self._splits[split] = sentences
         return self._splits[split]
 
     def train_dataloader(self) -> DataLoader[TokenBatch]:
@@ -214,6 +224,9 @@ class TextDataModule(LightningDataModule):
             self.subset.overflow,
             desc=f"{self.corpus} {split}: words to ids",
         )
+
+    def _source(self, split: str) -> str:
+        return f"the {split} split of {self.corpus}" if self.data_dir is None else str(self.data_dir / f"{split}.txt")
 
     def _tokenize(self, dataset: Dataset, split: str) -> Dataset:
         if self.hub is None or not self.hub.tweet_tokenize:

@@ -8,6 +8,8 @@ shifts every later id in the text-autoencoders code).
 from __future__ import annotations
 
 import json
+import re
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -60,13 +62,22 @@ class VocabularyConfig:
 def build_vocabulary(lines: Iterable[str], config: VocabularyConfig) -> Tokenizer:
     """Counts the words of a training split and keeps the most frequent ones, ties in alphabetical order.
 
+    Words that are spelled like a special become unknown; one warning counts them.
+
     Raises:
         UsageError: No word is left.
     """
     tokenizer = _tokenizer([], config)
     counts: Counter[str] = Counter()
+    reserved = re.compile(_words_pattern(RESERVED_LITERALS, config))
+    specials: Counter[str] = Counter()
     for line in lines:
+        if "<" in line:
+            specials.update(reserved.findall(line))
         counts.update(tokenizer.normalizer.normalize_str(line).split())
+    if specials:
+        met = ", ".join(f"{word} ({count})" for word, count in sorted(specials.items()))
+        warnings.warn(f"words spelled like special tokens become {SPECIAL_TOKENS[UNK]}: {met}", stacklevel=2)
     for literal in SPECIAL_TOKENS:
         counts.pop(literal, None)
     ranked = sorted((word for word in counts if counts[word] >= config.min_count), key=lambda w: (-counts[w], w))
@@ -127,11 +138,16 @@ def _words_covering(share: float, counts: Sequence[int], total: int) -> int:
     return len(counts)
 
 
+def _words_pattern(words: Sequence[str], config: VocabularyConfig) -> str:
+    """Matches whole words; where text is lower-cased, `<PAD>` would become the special too."""
+    return rf"{'(?i)' if config.lowercase else ''}(?<!\S)(?:{'|'.join(words)})(?!\S)"
+
+
 def _tokenizer(words: Sequence[str], config: VocabularyConfig) -> Tokenizer:
     ids = {token: token_id for token_id, token in enumerate((*SPECIAL_TOKENS, *words))}
     tokenizer = Tokenizer(WordLevel(ids, unk_token=SPECIAL_TOKENS[UNK]))
-    literals = "|".join(literal for literal in (*UNKNOWN_LITERALS, *RESERVED_LITERALS) if literal != "<unk>")
-    steps: list[Normalizer] = [Replace(Regex(rf"(?<!\S)(?:{literals})(?!\S)"), SPECIAL_TOKENS[UNK])]
+    literals = [literal for literal in (*UNKNOWN_LITERALS, *RESERVED_LITERALS) if literal != SPECIAL_TOKENS[UNK]]
+    steps: list[Normalizer] = [Replace(Regex(_words_pattern(literals, config)), SPECIAL_TOKENS[UNK])]
     if config.lowercase:
         steps.append(Lowercase())
     if config.digits:

@@ -28,7 +28,7 @@ YELP15_HUB = HubSource(
 )
 YELP15_SUBSET = SubsetConfig(train=100_000, valid=10_000, test=10_000, max_words=200)
 # A run of words up to and with the punctuation that ends it, in tokenised text.
-SENTENCE = re.compile(r"\S.*?(?: [.!?](?= |$)|$)")
+SENTENCE = re.compile(r"\S.*?(?:(?: [.!?])+(?= |$)|$)")
 MOST_SENTENCES, MOST_WORDS = 10, 15
 
 

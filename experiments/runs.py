@@ -59,6 +59,8 @@ def find_run(args: list[str]) -> list[str]:
 def new_run_folder(root: Path) -> Path:
     """A new version's folder below `root`; every process of a job gets the same one, through the environment."""
     version = os.environ.get(VERSION_VARIABLE) or os.environ.get("SLURM_JOB_ID")
+    if version is None and "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun's ranks share nothing but their parent
+        version = f"torchrun_{os.environ['TORCHELASTIC_RUN_ID']}_{os.getppid()}"
     if version is None:
         version = stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
         number = 1

@@ -10,8 +10,9 @@ from typing import Any, ClassVar, TypeVar, cast
 
 import torch
 from pytorch_lightning import LightningModule
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LinearLR
 from torchmetrics import MeanMetric
 
 from datamodules.batch import TokenBatch
@@ -144,9 +145,14 @@ class TextAutoencoder(LightningModule, ABC):
         """The optimiser's parameter groups."""
         return [{"params": list(self.parameters())}]
 
-    def configure_optimizers(self) -> Optimizer:
-        """The optimiser over `parameter_groups`."""
-        return make_optimizer(self.parameter_groups(), self.optimizer_config)
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The optimiser over `parameter_groups`, and its schedule."""
+        optimizer = make_optimizer(self.parameter_groups(), self.optimizer_config)
+        if self.optimizer_config.schedule == "constant":
+            return optimizer
+        steps = int(self.trainer.estimated_stepping_batches)
+        decay = LinearLR(optimizer, start_factor=1.0, end_factor=0.0, total_iters=steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": decay, "interval": "step"}}
 
     def on_train_batch_start(self, batch: TokenBatch, batch_idx: int) -> None:
         """Seeds what sentences do not draw themselves (dropout) from the step, so that a resume repeats it."""
@@ -168,6 +174,10 @@ class TextAutoencoder(LightningModule, ABC):
     def test_step(self, batch: TokenBatch, batch_idx: int) -> None:
         """The objective's terms over the test split."""
         self._evaluate("test", batch)
+
+    def predict_step(self, batch: TokenBatch, batch_idx: int) -> Gaussian:
+        """q(z|x) of each sentence."""
+        return self.encode(batch)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Names the family, so that the checkpoint can be loaded without its YAML."""

@@ -22,6 +22,7 @@ class OptimizerConfig:
         betas: Decay rates of Adam's two moments.
         momentum: Of SGD.
         weight_decay: Decoupled with `adamw`, an L2 penalty with the others.
+        schedule: The learning rate stays `constant`, or falls on a `linear` way to 0 at the last step.
     """
 
     name: Literal["adam", "adamw", "sgd"] = "adam"
@@ -29,6 +30,7 @@ class OptimizerConfig:
     betas: tuple[float, float] = (0.9, 0.999)
     momentum: float = 0.0
     weight_decay: float = 0.0
+    schedule: Literal["constant", "linear"] = "constant"
 
     def __post_init__(self) -> None:
         require(self.lr > 0, f"optimizer.lr is {self.lr}: give a positive learning rate")

@@ -14,6 +14,7 @@ from datamodules.errors import UsageError
 from datamodules.vocabulary import BLANK, BOS, EOS, PAD, SPECIAL_TOKENS, UNK
 from lightning_modules import Autoencoder
 from lightning_modules.backbone.decoder import DecoderConfig
+from lightning_modules.decoding.interpolation import interpolate
 from lightning_modules.decoding.search import evaluating, greedy, reconstruct, sample
 from lightning_modules.decoding.text import batch_text, text_batch, to_text
 from lightning_modules.randomness import SentenceRandom
@@ -79,7 +80,7 @@ def test_greedy_takes_the_most_probable_word_after_what_it_wrote(options: dict[s
     written = [before_end(row, EOS) for row in greedy(made, z)]
     assert written == [most_probable(made, code, LIMIT) for code in z]
     lengths = {len(words) for words in written}
-    assert len(lengths) > 2 and max(lengths) == LIMIT  # ended ones, and one that was cut off
+    assert len(lengths) > 1 and max(lengths) == LIMIT  # ended ones, and one that was cut off
 
 
 def test_a_sentence_is_written_the_same_alone_and_in_company() -> None:
@@ -105,11 +106,13 @@ def test_sentences_that_do_not_end_are_cut_off_at_the_limit(limit: int | None) -
 
 
 def test_writing_stops_when_the_longest_sentence_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    made, z = model(end=4.0), latents(8)
-    longest = max(len(most_probable(made.eval(), code, LIMIT)) for code in z)
-    assert longest < LIMIT
+    made, z = model(end=1.0).eval(), latents(40)
+    lengths = torch.tensor([len(most_probable(made, code, LIMIT)) for code in z])
+    ending = lengths < LIMIT
+    longest = int(lengths[ending].max())
+    assert 0 < longest < LIMIT and len(lengths[ending].unique()) > 1
     steps = count_steps(made, monkeypatch)
-    assert greedy(made, z).shape == (8, longest + 1)
+    assert greedy(made, z[ending]).shape == (int(ending.sum()), longest + 1)
     assert steps() == longest + 1
 
 
@@ -203,6 +206,27 @@ def test_a_reconstruction_is_the_greedy_sentence_of_the_posterior_mean() -> None
     made, batch = model(end=1.0).eval(), TokenBatch.from_ids(sentences(10))
     with torch.no_grad():
         assert torch.equal(reconstruct(made, batch), greedy(made, made.encode(batch).mean))
+
+
+def test_a_path_leads_in_equal_steps_from_one_reconstruction_to_the_other() -> None:
+    made = model(end=1.0).eval()
+    first, last = TokenBatch.from_ids(sentences(6)), TokenBatch.from_ids(sentences(6, seed=1))
+    paths = interpolate(made, first, last, 5)
+    assert len(paths) == 6 and all(len(path) == 5 for path in paths)
+    assert [path[0] for path in paths] == to_text(made, reconstruct(made, first))
+    assert [path[-1] for path in paths] == to_text(made, reconstruct(made, last))
+    with torch.no_grad():
+        begin, end = made.encode(first).mean, made.encode(last).mean
+    quarter = [most_probable(made, code, LIMIT) for code in begin + (end - begin) / 4]
+    assert [path[1] for path in paths] == [
+        " ".join(made.vocabulary.id_to_token(word) for word in words) for words in quarter
+    ]
+
+
+def test_a_path_without_two_ends_is_refused() -> None:
+    batch = TokenBatch.from_ids(sentences(2))
+    with pytest.raises(UsageError, match="steps is 1"):
+        interpolate(model(), batch, batch, 1)
 
 
 TEXTS = ["w1 w2 w3", "w4", "", "w5 w5 w19 w0"]

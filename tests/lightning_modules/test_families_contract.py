@@ -1,0 +1,272 @@
+"""What every family keeps to; one that is added to the package is found and tested without an edit here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from models import (
+    EPOCHS,
+    LIGHTNING_WARNINGS,
+    PLAIN,
+    WORDS,
+    families,
+    fit,
+    learner,
+    loader,
+    one_by_one,
+    sentences,
+    small,
+    train_on_a_rank,
+    trainer,
+    widened,
+)
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from datamodules.batch import TokenBatch
+from datamodules.bucketing import BatchingConfig
+from datamodules.vocabulary import BLANK, BOS, EOS, PAD
+from lightning_modules.backbone.corruption import CorruptionConfig
+from lightning_modules.backbone.decoder import DecoderConfig
+from lightning_modules.backbone.encoder import EncoderConfig
+from lightning_modules.backbone.layers import EmbeddingConfig
+from lightning_modules.backbone.posterior import Gaussian
+from lightning_modules.base import TextAutoencoder
+from lightning_modules.checkpoint import load_model
+from lightning_modules.decoding.search import greedy, reconstruct, sample
+from lightning_modules.decoding.text import batch_text, to_text
+from lightning_modules.randomness import SentenceRandom
+
+Kind = type[TextAutoencoder]
+
+pytestmark = [
+    *[pytest.mark.filterwarnings(warning) for warning in LIGHTNING_WARNINGS],
+    pytest.mark.parametrize("family", families(), ids=lambda family: family.__name__),
+]
+SENTENCES = sentences(12)
+BATCH = TokenBatch.from_ids(SENTENCES)
+
+
+def assert_same(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], atol: float) -> None:
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=0, atol=atol, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_it_learns_a_few_sentences_by_heart(family: Kind) -> None:
+    """Word for word, or, where the latent may say nothing, as a distribution over just these sentences."""
+    known = sentences(32)
+    batch = TokenBatch.from_ids(known)
+    model = learner(family)
+    fit(model, known, epochs=250)
+    model.eval()
+    pairs = zip(to_text(model, reconstruct(model, batch)), batch_text(model.vocabulary, batch), strict=True)
+    with torch.no_grad():
+        nll = float(model.reconstruction(batch, model.encode(batch).mean).mean())
+    exact = sum(written == read for written, read in pairs)
+    assert exact >= 29 or nll < math.log(len(known)) + 0.4, (exact, nll)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_objective_gives_its_terms_sentence_by_sentence(family: Kind, training: bool) -> None:
+    model = small(family).train(training)
+    objective = model.objective(BATCH)
+    assert set(objective.terms) == set(model.terms)
+    for value in (objective.loss, *objective.terms.values()):
+        assert value.shape == (len(BATCH),)
+        assert value.dtype == torch.float32
+        assert bool(value.isfinite().all())
+    assert objective.loss.requires_grad
+
+
+def test_the_monitor_is_a_validation_term(family: Kind) -> None:
+    stage, _, term = family.monitor.partition("/")
+    assert stage == "val" and term in family.terms
+
+
+def test_the_loss_under_bf16_autocast_is_close_to_that_in_float32(family: Kind) -> None:
+    model = small(family)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = model.objective(BATCH)
+    assert rounded.loss.dtype == torch.float32
+    torch.testing.assert_close(rounded.loss, model.objective(BATCH).loss, rtol=0.05, atol=0.1)
+    rounded.loss.mean().backward()
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    assert gradients and all(bool(gradient.isfinite().all()) for gradient in gradients)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_padding_does_not_influence_a_number(family: Kind, training: bool) -> None:
+    noise = CorruptionConfig(shuffle=2, drop=0.2, blank=0.1, substitute=0.1)
+    decoder = DecoderConfig(hidden_size=13, word_dropout=0.3)
+    model = small(family, corruption=noise, decoder=decoder).train(training)
+    narrow, wide = model.objective(BATCH), model.objective(widened(BATCH, 3))
+    assert_same(wide.terms | {"loss": wide.loss}, narrow.terms | {"loss": narrow.loss}, atol=1e-4)
+
+
+def test_in_evaluation_a_sentences_terms_do_not_depend_on_its_companions(family: Kind) -> None:
+    model = small(family).eval()
+    together = model.objective(BATCH)
+    alone = [model.objective(batch) for batch in one_by_one(SENTENCES)]
+    found = {name: torch.cat([one.terms[name] for one in alone]) for name in model.terms}
+    assert_same(found, together.terms, atol=1e-4)
+
+
+def test_evaluation_is_repeatable_and_leaves_the_global_generator_alone(family: Kind) -> None:
+    model = small(family, decoder=DecoderConfig(hidden_size=13, dropout=0.5, word_dropout=0.5)).eval()
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    first = model.objective(BATCH).terms
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(2)
+    assert_same(model.objective(BATCH).terms, first, atol=0)
+
+
+def test_it_encodes_reconstructs_and_samples(family: Kind) -> None:
+    model = small(family).eval()
+    with torch.no_grad():
+        posterior = model.encode(BATCH)
+    assert isinstance(posterior, Gaussian)
+    for value in (posterior.mean, posterior.log_variance, model.sample_latent(BATCH, posterior)):
+        assert value.shape == (len(BATCH), 6) and value.dtype == torch.float32
+        assert bool(value.isfinite().all())
+    z = torch.randn(5, 6, generator=torch.Generator().manual_seed(0))
+    for ids, count in (
+        (reconstruct(model, BATCH), len(BATCH)),
+        (greedy(model, z), 5),
+        (sample(model, z, SentenceRandom(torch.arange(5), 0, -1)), 5),
+    ):
+        assert ids.shape[0] == count and 1 <= ids.shape[1] <= 13
+        for row in ids.tolist():
+            assert row.count(EOS) == 1 and set(row[row.index(EOS) + 1 :]) <= {PAD}
+            assert not {PAD, BOS, BLANK} & set(row[: row.index(EOS)])
+        texts = to_text(model, ids)
+        assert len(texts) == count and {word for text in texts for word in text.split()} <= {*WORDS, "<unk>"}
+
+
+def test_validation_reports_the_mean_over_sentences_whatever_the_batches(family: Kind) -> None:
+    model = small(family).eval()
+    with torch.no_grad():
+        terms = model.objective(BATCH).terms
+    expected = {f"val/{name}": float(value.double().mean()) for name, value in terms.items()}
+    for size in (12, 5):
+        (found,) = trainer().validate(
+            model, loader(SENTENCES, BatchingConfig(eval_sentences=size), training=False), verbose=False
+        )
+        assert found == pytest.approx(expected, abs=1e-4)
+        assert family.monitor in found
+
+
+class Displacement(pl.Callback):
+    """How far training has moved each parameter."""
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.start = {name: parameter.detach().clone() for name, parameter in pl_module.named_parameters()}
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.moved = {name: parameter.detach() - self.start[name] for name, parameter in pl_module.named_parameters()}
+
+
+def displacement(family: Kind, share: float) -> dict[str, Tensor]:
+    """Of one step on one batch."""
+    seen = Displacement()
+    batch = TokenBatch.from_ids(SENTENCES, share=share)
+    trainer(max_epochs=1, callbacks=[seen]).fit(small(family, **PLAIN), DataLoader([batch], batch_size=None))
+    return seen.moved
+
+
+def test_a_batch_moves_the_parameters_by_its_share(family: Kind) -> None:
+    whole = displacement(family, 1.0)
+    assert max(float(moved.abs().max()) for moved in whole.values()) > 1e-3
+    assert not any(bool(moved.any()) for moved in displacement(family, 0.0).values())
+    # A family that optimises by hand clips, or steps more than once: there half a gradient is no half step.
+    if small(family).automatic_optimization:
+        assert_same(displacement(family, 0.5), {name: moved / 2 for name, moved in whole.items()}, atol=1e-6)
+
+
+def test_every_parameter_is_in_one_group_of_the_optimisers(family: Kind) -> None:
+    model = small(family)
+    configured: Any = model.configure_optimizers()
+    optimizers = configured if isinstance(configured, list | tuple) else [configured]
+    grouped = [id(p) for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
+    assert sorted(grouped) == sorted(id(parameter) for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"embedding": EmbeddingConfig(12, shared=False)},
+        {"embedding": EmbeddingConfig(12, shared=False), "decoder": DecoderConfig(inputless="zeros")},
+        {"decoder": DecoderConfig(latent=("concat", "add"), tied=True)},
+    ],
+    ids=["default", "embeddings apart", "inputless", "tied"],
+)
+def test_every_trainable_parameter_is_used_as_ddp_demands(family: Kind, options: dict[str, Any]) -> None:
+    model = small(family, **options)
+    if model.automatic_optimization:
+        model.objective(BATCH).loss.mean().backward()
+        unused = [name for name, value in model.named_parameters() if value.requires_grad and value.grad is None]
+        assert not unused
+
+
+def test_a_checkpoint_brings_the_model_back(family: Kind, tmp_path: Path) -> None:
+    model = small(family)
+    file = tmp_path / "last.ckpt"
+    fit(model, SENTENCES, epochs=1).save_checkpoint(file)
+    assert torch.load(file, weights_only=True)["family"] == family.__name__
+    loaded = load_model(file)
+    assert type(loaded) is family and not loaded.training
+    model.eval()
+    assert_same(loaded.objective(BATCH).terms, model.objective(BATCH).terms, atol=0)
+    assert torch.equal(reconstruct(loaded, BATCH), reconstruct(model, BATCH))
+
+
+def test_a_resumed_training_ends_where_an_unbroken_one_does(family: Kind, tmp_path: Path) -> None:
+    options: dict[str, Any] = {
+        "encoder": EncoderConfig(hidden_size=14, dropout=0.2),
+        "decoder": DecoderConfig(hidden_size=13, dropout=0.2, word_dropout=0.2),
+        "corruption": CorruptionConfig(drop=0.2),
+    }
+    unbroken, broken, resumed = (small(family, **options) for _ in range(3))
+    fit(unbroken, SENTENCES, epochs=3, batch=5)
+    file = tmp_path / "last.ckpt"
+    fit(broken, SENTENCES, epochs=1, batch=5).save_checkpoint(file)
+    data = loader(SENTENCES, BatchingConfig(sentences=5), training=True)
+    trainer(max_epochs=3).fit(resumed, data, ckpt_path=file)
+    assert_same(resumed.state_dict(), unbroken.state_dict(), atol=0)
+
+
+# A batch of 3, split 2 and 1, and one of 1, at which the second rank only keeps step.
+UNEVEN = [[*sentence, 5] for sentence in sentences(9, most=3)] + [[6, 7, 8, 9, 10, 11, 12, 13]]
+BATCHING = BatchingConfig(sentences=3, tokens=14)
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which two processes, started once for all families, left what each of them trained."""
+    folder = tmp_path_factory.mktemp("ranks")
+    torch.multiprocessing.spawn(train_on_a_rank, (2, str(folder), UNEVEN, BATCHING), nprocs=2)
+    return folder
+
+
+def test_two_ranks_take_the_steps_of_one(family: Kind, ranks: Path) -> None:
+    data = loader(UNEVEN, BATCHING, training=True)
+    sizes = {len(rows) for rows in data.sampler.global_batches()}
+    assert {1, 3} <= sizes
+    for rank in range(2):
+        error = ranks / f"{family.__name__}.{rank}.error"
+        assert not error.exists(), error.read_text()
+    model = small(family, **PLAIN)
+    start = {name: value.clone() for name, value in model.state_dict().items()}
+    trainer(max_epochs=EPOCHS).fit(model, data)
+    assert max(float((model.state_dict()[name] - value).abs().max()) for name, value in start.items()) > 0.05
+    for rank in range(2):
+        found = torch.load(ranks / f"{family.__name__}.{rank}.pt", weights_only=True)
+        assert_same(found, model.state_dict(), atol=1e-5)
