@@ -16,7 +16,7 @@ from torch import Tensor
 from datamodules.vocabulary import BOS, EOS, PAD
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen: Lightning converts a batch to a true precision field by field
 class TokenBatch:
     """A batch of sentences.
 

@@ -178,4 +178,6 @@ def _join_columns(
 
 def _tweet_tokenize(rows: Mapping[str, list[str]]) -> dict[str, list[str]]:
     split_words = TweetTokenizer(preserve_case=False).tokenize
-    return {"text": [" ".join(split_words(text)) for text in rows["text"]]}
+    # The hub's Yelp and Yahoo keep their files' escapes: a line break is a backslash and an n, a quote follows one.
+    plain = (text.replace(r"\n", " ").replace(r"\"", '"') for text in rows["text"])
+    return {"text": [" ".join(split_words(text)) for text in plain]}

@@ -7,8 +7,6 @@ import os
 import sys
 from collections.abc import Sequence
 
-from datamodules.errors import UsageError
-
 HELP = """usage: textae COMMAND [options]      textae COMMAND --help for the options
 
 train and measure (a configuration is a YAML file or the name of an experiment)
@@ -17,6 +15,7 @@ train and measure (a configuration is a YAML file or the name of an experiment)
   test         test metrics:         textae test --run runs/daae_reviews
   predict      reconstructions:      textae predict --run runs/daae_reviews
   data         fetch and prepare:    textae data --config daae_yelp
+  results      figures of runs:      textae results runs/daae_binary_clusters runs/aae_binary_clusters
 
 use a trained model (needs neither data nor configuration)
   sample       sentences from the prior:       textae sample --run runs/daae_reviews
@@ -40,10 +39,11 @@ def main(args: Sequence[str] | None = None) -> None:
         return
     try:
         _run(command, rest)
-    except UsageError as error:
-        sys.exit(f"textae {command}: {error}")
-    except argparse.ArgumentError as error:
-        sys.exit(f"textae {command}: {error}\nsee: textae {command} --help")
+    except Exception as error:
+        message = _mendable(error, command)
+        if message is None:
+            raise
+        sys.exit(f"textae {command}: {message}")
 
 
 def _run(command: str, rest: list[str]) -> None:
@@ -63,8 +63,28 @@ def _run(command: str, rest: list[str]) -> None:
         from experiments import latent_commands
 
         latent_commands.run(command, rest)
+    elif command == "results":
+        from experiments import results_command
+
+        results_command.run(rest)
     else:
-        raise UsageError(f"there is no such command\n{HELP}")
+        sys.exit(f"textae {command}: there is no such command\n{HELP}")
+
+
+def _mendable(error: BaseException | None, command: str) -> str | None:
+    """What the user can mend, if it is that; the libraries wrap it in errors of their own, often several times."""
+    from datamodules.errors import UsageError
+
+    message = None
+    while error is not None:
+        if isinstance(error, UsageError):
+            return str(error)
+        if isinstance(error, argparse.ArgumentError):
+            message = f"{error}\nsee: textae {command} --help"
+        elif type(error).__name__ == "MisconfigurationException":  # Lightning's, which may not be imported
+            message = str(error)
+        error = error.__cause__
+    return message
 
 
 if __name__ == "__main__":

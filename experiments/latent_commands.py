@@ -28,19 +28,30 @@ CHUNK = 512
 def run(command: str, args: list[str]) -> None:
     """Parses the arguments, loads the model, prints a table and writes JSON where that is asked for."""
     options = _parser(command).parse_args(args)
-    model = load_model(find_checkpoint(options.run, options.checkpoint), options.device)
+    model = load_model(find_checkpoint(options.run, options.checkpoint), _device(options.device))
     commands: dict[str, Callable[[TextAutoencoder, argparse.Namespace], Rows]] = {
         "sample": _sample,
         "reconstruct": _reconstruct,
         "interpolate": _interpolate,
     }
     rows = commands[command](model, options)
-    if options.output is not None:
-        Path(options.output).write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     table = Table(*rows[0])
     for row in rows:
         table.add_row(*row.values())
     Console().print(table)
+    if options.output is not None:
+        text = json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
+        try:
+            Path(options.output).write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"--output {options.output} cannot be written: {error.strerror}") from error
+
+
+def _device(name: str) -> torch.device:
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"--device {name} is not to be had: {str(error).splitlines()[0]}") from error
 
 
 def _parser(command: str) -> argparse.ArgumentParser:

@@ -12,7 +12,7 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveCon
 from pytorch_lightning.loggers import WandbLogger
 
 import callbacks  # noqa: F401 - its classes can then be named without their module
-from datamodules.errors import UsageError
+from datamodules.errors import UsageError, require
 from datamodules.text import TextDataModule
 from experiments.runs import EXPERIMENTS, new_run_folder, run_folder_of
 from lightning_modules import TextAutoencoder
@@ -44,7 +44,8 @@ class TextCLI(LightningCLI):
     """Lightning's command line for autoencoders of text."""
 
     def __init__(self, args: list[str], run: bool = True) -> None:
-        parser: dict[str, Any] = {"exit_on_error": False, "default_config_files": [str(EXPERIMENTS / "_default.yaml")]}
+        common = {"exit_on_error": False, "allow_abbrev": False}
+        parser: dict[str, Any] = {**common, "default_config_files": [str(EXPERIMENTS / "_default.yaml")]}
         super().__init__(
             TextAutoencoder,
             TextDataModule,
@@ -55,7 +56,7 @@ class TextCLI(LightningCLI):
             seed_everything_default=0,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,  # the modules save plain values themselves
-            parser_kwargs={command: parser for command in SUBCOMMANDS} | {"exit_on_error": False} if run else parser,
+            parser_kwargs={command: parser for command in SUBCOMMANDS} | common if run else parser,
             args=args,
             run=run,
         )
@@ -93,7 +94,7 @@ class TextCLI(LightningCLI):
                 raise UsageError(
                     "give --run FOLDER (such as runs/daae_reviews, for its newest run), or --ckpt_path too"
                 )
-            if self.subcommand != "predict":
+            if self.subcommand == "test":
                 config.verbose = False  # the Summary callback has the table
             folder = run_folder_of(Path(config.ckpt_path)) or new_run_folder(root)
         else:
@@ -101,6 +102,17 @@ class TextCLI(LightningCLI):
         config.trainer.default_root_dir = str(folder)
         config.checkpoint.dirpath = str(folder / "checkpoints")
         _point_loggers_at(config, folder, keep_csv=self.subcommand == "fit")
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Makes the trainer; what it refuses comes from the configuration.
+
+        Raises:
+            UsageError: Such as an accelerator that does not exist.
+        """
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except (TypeError, ValueError) as error:
+            raise UsageError(str(error)) from error
 
     def after_fit(self) -> None:
         """Tests the best checkpoint, so that a training ends with its figures."""
@@ -113,6 +125,8 @@ class TextCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parses what `main` prepared; Lightning would warn that the process has arguments as well."""
         self.config = parser.parse_args(args)
+        seed = (self.config[self.config.subcommand] if "subcommand" in self.config else self.config).seed_everything
+        require(0 <= seed < 2**32, f"seed_everything is {seed}: give a number from 0 to 2^32 - 1")
 
     def _parse_ckpt_path(self) -> None:
         """Reads the checkpoint early, for a clear error; unlike Lightning's, the configuration stays as it is given."""

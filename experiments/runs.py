@@ -9,6 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlparse
 
+import yaml
+
 from datamodules.errors import UsageError, require
 
 EXPERIMENTS = Path(__file__).parent
@@ -24,9 +26,14 @@ def find_config(name: str) -> str:
     """The path of a configuration that is given as a file or as an experiment's name.
 
     Raises:
-        UsageError: There is no such file or experiment; lists the experiments.
+        UsageError: There is no such file or experiment, and it lists the experiments; or the file is no configuration.
     """
     if Path(name).is_file():
+        try:
+            content = yaml.safe_load(Path(name).read_text(encoding="utf-8"))
+        except (UnicodeDecodeError, yaml.YAMLError) as error:
+            raise UsageError(f"configuration {name} is no YAML: {error}") from error
+        require(isinstance(content, dict), f"configuration {name} holds no settings")
         return name
     shipped = EXPERIMENTS / f"{Path(name).stem}.yaml"
     if shipped.is_file() and name in (shipped.stem, f"experiments/{shipped.name}"):
@@ -47,13 +54,15 @@ def find_configs(args: list[str]) -> list[str]:
 
 def find_run(args: list[str]) -> list[str]:
     """Command-line arguments with `--run FOLDER` written out as the configuration and checkpoint of that run."""
-    if "--run" not in args[:-1]:
+    place = next((i for i, arg in enumerate(args) if arg == "--run" or arg.startswith("--run=")), None)
+    if place is None:
         return args
-    place = args.index("--run")
-    checkpoint = find_checkpoint(args[place + 1], None)
+    given = args[place + 1 :] if args[place] == "--run" else [args[place].removeprefix("--run="), *args[place + 1 :]]
+    require(bool(given), "--run needs a folder, such as runs/daae_reviews")
+    checkpoint = find_checkpoint(given[0], None)
     config = checkpoint.parent.parent / "config.yaml"
     require(config.is_file(), f"run folder {config.parent} has no config.yaml")
-    return [*args[:place], "--config", str(config), "--ckpt_path", str(checkpoint), *args[place + 2 :]]
+    return [*args[:place], "--config", str(config), "--ckpt_path", str(checkpoint), *given[1:]]
 
 
 def new_run_folder(root: Path) -> Path:

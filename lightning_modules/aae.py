@@ -72,7 +72,7 @@ class AdversarialAutoencoder(TextAutoencoder):
         """Reconstruction, adversarial term, discriminator loss and the size of the log-variance."""
         posterior = self.encode(batch)
         z_BZ = self.sample_latent(batch, posterior)
-        prior_BZ = self.random(batch).normal("prior", z_BZ.shape[1])
+        prior_BZ = self.random(batch).normal("prior", z_BZ.shape[1]).to(z_BZ.dtype)
         fixed = {name: weights.detach() for name, weights in self.discriminator.named_parameters()}
         terms = {
             "reconstruction": self.reconstruction(batch, z_BZ),

@@ -20,6 +20,8 @@ class Autoencoder(TextAutoencoder):
     def __init__(self, latent: Literal["mean", "sample"] = "mean", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.latent = latent
+        if latent == "mean":
+            self.backbone.posterior.scale.requires_grad_(False)  # unused, which DDP refuses
 
     def objective(self, batch: TokenBatch) -> ObjectiveTerms:
         """The reconstruction term."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import pickle
+import pkgutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 
 import torch
 
+import lightning_modules
 from datamodules.errors import UsageError, require
 from lightning_modules.base import TextAutoencoder
 
@@ -27,7 +30,7 @@ def read_checkpoint(file: str | Path) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         raise UsageError(f"checkpoint {path} is damaged, or holds more than tensors and plain values") from error
     except (RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
-        raise UsageError(f"checkpoint {path} is truncated or damaged ({str(error).splitlines()[0]})") from error
+        raise UsageError(f"checkpoint {path} is truncated or damaged ({str(error).partition(chr(10))[0]})") from error
     ours = isinstance(checkpoint, dict) and {"family", "state_dict", "hyper_parameters"} <= checkpoint.keys()
     require(ours, f"checkpoint {path} was not written by textae")
     return dict(checkpoint)
@@ -36,20 +39,24 @@ def read_checkpoint(file: str | Path) -> dict[str, Any]:
 def load_model(file: str | Path, device: str | torch.device = "cpu") -> TextAutoencoder:
     """The model of a checkpoint, in evaluation mode.
 
-    A family of your own is found once its module is imported.
+    The families of this package are found by themselves, one of your own once its module is imported.
 
     Raises:
         UsageError: The checkpoint cannot be read, or its family is not known.
     """
     checkpoint = read_checkpoint(file)
+    for module in pkgutil.iter_modules(lightning_modules.__path__, "lightning_modules."):
+        importlib.import_module(module.name)
     families = {family.__name__: family for family in _families(TextAutoencoder)}
     name = checkpoint["family"]
     require(name in families, f"checkpoint {file} is of the family {name}; known are {', '.join(sorted(families))}")
     hyperparameters = checkpoint["hyper_parameters"]
-    model: TextAutoencoder = families[name](
-        **{key: value for key, value in hyperparameters.items() if not key.startswith("_")}
-    )
-    model.load_state_dict(checkpoint["state_dict"])
+    options = {key: value for key, value in hyperparameters.items() if not key.startswith("_")}
+    try:
+        model: TextAutoencoder = families[name](**options)
+        model.load_state_dict(checkpoint["state_dict"])
+    except (TypeError, RuntimeError) as error:
+        raise UsageError(f"checkpoint {file} does not fit this version of {name}: {error}") from error
     return model.to(device).eval()
 
 

@@ -40,9 +40,14 @@ class SentenceRandom:
             shape: Numbers of one sentence; those of a longer shape begin with those of a shorter one (last axis).
             sample: Which of several draws for the same purpose.
         """
-        count = math.prod(shape)
-        key = _mix(_mix(self.seed) ^ _mix(zlib.crc32(stream.encode())) ^ _mix((self.epoch << 32) + sample))
-        element = torch.arange(count, device=self.index.device)
+        # One after the other, so that no two of them can change places or cancel.
+        key = 0
+        for part in (self.seed, zlib.crc32(stream.encode()), self.epoch, sample):
+            key = _mix(key ^ _mix(part))
+        columns = shape[-1] if shape else 1
+        rows = math.prod(shape[:-1])
+        device = self.index.device
+        element = ((torch.arange(rows, device=device)[:, None] << 16) + torch.arange(columns, device=device)).flatten()
         bits = _hash(_hash((self.index[:, None] << 32) + element) ^ _signed(key))
         # 23 bits and the half that keeps 0 and 1 out are what a float32 holds exactly; one more would round up to 1.
         unit = (((bits >> 40) & 0x7FFFFF).to(torch.float32) + 0.5) * 2.0**-23

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import pytest
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments import TorchElasticEnvironment
@@ -40,13 +41,8 @@ FIRST_WORD = len(SPECIAL_TOKENS)
 PLAIN = {"optimizer": OptimizerConfig("sgd", lr=0.01)}
 EPOCHS = 2
 
-# What Lightning warns of in a small run: it makes a torch class that is deprecated (in its own `_pytree.py`), is fitted
-# without validation, and reads batches in the same process.
-LIGHTNING_WARNINGS = (
-    "ignore:.*LeafSpec:FutureWarning",
-    "ignore:You defined a `validation_step` but have no",
-    "ignore:The '.*_dataloader' does not have many workers",
-)
+# A fit without validation, of which Lightning warns because the model could be validated.
+WITHOUT_VALIDATION = pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`")
 
 Family = TypeVar("Family", bound=TextAutoencoder)
 Sentences = Sequence[Sequence[int]]
@@ -173,7 +169,7 @@ def train_on_a_rank(rank: int, world_size: int, folder: str, sentences: Sentence
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world_size)}
     # A file rather than a port, which another test might hold.
     torch.distributed.init_process_group(
-        "gloo", f"file://{folder}/ranks", rank=rank, world_size=world_size, timeout=timedelta(seconds=30)
+        "gloo", f"file://{folder}/ranks", rank=rank, world_size=world_size, timeout=timedelta(seconds=60)
     )
     for family in families():
         try:

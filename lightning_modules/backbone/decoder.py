@@ -38,7 +38,8 @@ class DecoderConfig:
         tied: The output layer's weights are the word embeddings (behind a linear map where the sizes differ).
         output_bias: Whether the output layer has a bias.
         word_dropout: Share of the input words that training replaces by the unknown word (Bowman 2016).
-        inputless: The decoder is never told the words before: it sees the unknown word, or zeros, at every step.
+        inputless: The decoder is never told the words before: after BOS it sees the unknown word, or
+            zeros at every step.
         direction: In which order it writes; text that people see is in reading order either way.
         max_words: Longest sentence it generates.
     """
@@ -114,13 +115,13 @@ class Decoder(nn.Module):
 
     def forward(self, inputs_BT: Tensor, z_BZ: Tensor) -> Tensor:
         """Reads the true words (teacher forcing); (B, T) ids to states (B, T, H), before the output dropout."""
-        code = self.highway(z_BZ)
+        code = self._code(z_BZ)
         states, _ = self.network(self._embed(inputs_BT, code), self.initial_state(code))
         return states
 
     def step(self, inputs_B: Tensor, z_BZ: Tensor, state: State | None) -> tuple[Tensor, State]:
         """Writes one word: from the word before, z and the state before (none at first) to logits (B, V), new state."""
-        code = self.highway(z_BZ)
+        code = self._code(z_BZ)
         hidden, state = self.network(
             self._embed(inputs_B[:, None], code), self.initial_state(code) if state is None else state
         )
@@ -144,12 +145,16 @@ class Decoder(nn.Module):
         hidden = torch.tanh(first) if self.config.initial_state == "hidden_tanh" else first
         return (hidden, torch.zeros_like(hidden)) if self.config.cell == "lstm" else hidden
 
+    def _code(self, z_BZ: Tensor) -> Tensor:
+        # Latents are float32 or better even where the weights are not.
+        return self.highway(z_BZ.to(self.embedding.weight.dtype))
+
     def _embed(self, inputs_BT: Tensor, code_BZ: Tensor) -> Tensor:
         if self.config.inputless == "unknown":
             inputs_BT = inputs_BT.masked_fill(inputs_BT != BOS, UNK)
         embedded = self.dropout(self.embedding(inputs_BT))
         if self.config.inputless == "zeros":
-            embedded = torch.zeros_like(embedded)
+            embedded = embedded * 0  # rather than zeros: DDP wants every parameter used
         if self.to_embedding is not None:
             embedded = embedded + self.to_embedding(code_BZ)[:, None]
         if "concat" in self.config.latent:

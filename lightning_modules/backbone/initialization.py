@@ -40,14 +40,15 @@ def initialize(model: nn.Module, output: nn.Linear, config: InitializationConfig
         for parameter in model.parameters():
             nn.init.uniform_(parameter, -config.range, config.range)
     for layer in model.modules():
-        if config.weights == "xavier" and isinstance(layer, nn.Linear) and layer is not output:
+        if config.weights == "xavier" and isinstance(layer, nn.Linear):
             nn.init.xavier_uniform_(layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-        if isinstance(layer, Highway):
-            layer.reset_gate()
         if config.embedding_range is not None and isinstance(layer, nn.Embedding):
             nn.init.uniform_(layer.weight, -config.embedding_range, config.embedding_range)
+    for layer in model.modules():
+        if isinstance(layer, Highway):
+            layer.reset_gate()
     if config.output_range is not None:
         nn.init.uniform_(output.weight, -config.output_range, config.output_range)
         if output.bias is not None:

@@ -28,6 +28,11 @@ def reverse(x_BT: Tensor, lengths_B: Tensor) -> Tensor:
     return x_BT.gather(1, source.view(*source.shape, *[1] * (x_BT.dim() - 2)).expand_as(x_BT))
 
 
+def at_least_float32(x: Tensor) -> Tensor:
+    """Lower precisions become float32."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def last_step(x_BTH: Tensor, lengths_B: Tensor) -> Tensor:
     """(B, H), each row at its last real step."""
     step = (lengths_B - 1).clamp(min=0)

@@ -12,7 +12,7 @@ from datamodules.batch import TokenBatch
 from lightning_modules.backbone.decoder import Decoder, DecoderConfig
 from lightning_modules.backbone.encoder import Encoder, EncoderConfig
 from lightning_modules.backbone.initialization import InitializationConfig, initialize
-from lightning_modules.backbone.layers import EmbeddingConfig
+from lightning_modules.backbone.layers import EmbeddingConfig, at_least_float32
 from lightning_modules.backbone.posterior import Gaussian, PosteriorConfig, PosteriorHeads
 
 
@@ -57,6 +57,7 @@ class Backbone(nn.Module):
         """
         states_NH = self.decoder(batch.inputs, z_BZ).flatten(0, 1).index_select(0, batch.positions)
         targets_N = batch.targets.flatten().index_select(0, batch.positions)
-        nll_N = nn.functional.cross_entropy(self.decoder.logits(states_NH).float(), targets_N, reduction="none")
+        logits_NV = at_least_float32(self.decoder.logits(states_NH))
+        nll_N = nn.functional.cross_entropy(logits_NV, targets_N, reduction="none")
         nll = torch.zeros(batch.targets.numel(), dtype=nll_N.dtype, device=nll_N.device)
         return nll.index_copy(0, batch.positions, nll_N).view(batch.targets.shape)

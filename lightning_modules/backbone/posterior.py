@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from datamodules.errors import require
-from lightning_modules.backbone.layers import Highway
+from lightning_modules.backbone.layers import Highway, at_least_float32
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class PosteriorConfig:
         require(self.latent_size > 0, f"posterior.latent_size is {self.latent_size}: give a positive size")
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen: Lightning moves and converts what steps return field by field
 class Gaussian:
     """Diagonal Gaussians over z.
 
@@ -54,7 +54,7 @@ class Gaussian:
 
     def sample(self, noise: Tensor) -> Tensor:
         """The reparameterised sample mean + std * noise; `noise` is standard normal and may have leading axes."""
-        return self.mean + self.std * noise
+        return self.mean + self.std * noise.to(self.mean.dtype)
 
     def log_prob(self, z: Tensor) -> Tensor:
         """(...) log-density of z (..., Z) in nats."""
@@ -82,12 +82,16 @@ class PosteriorHeads(nn.Module):
 
     def forward(self, summary_BS: Tensor) -> Gaussian:
         """(B, S) to Gaussians over (B, Z), in float32 or better whatever the precision of the summary."""
-        log_variance = self.scale(summary_BS).float()
+        log_variance = at_least_float32(self.scale(summary_BS))
         if self.config.scale == "softplus":
-            log_variance = nn.functional.softplus(log_variance).log()
+            # Far below 0 the softplus is exp, and underflows.
+            small = log_variance < -15
+            log_variance = torch.where(
+                small, log_variance, nn.functional.softplus(log_variance.masked_fill(small, 0)).log()
+            )
         if self.config.min_log_variance is not None:
             log_variance = log_variance.clamp(min=self.config.min_log_variance)
-        return Gaussian(self.mean(summary_BS).float(), log_variance)
+        return Gaussian(at_least_float32(self.mean(summary_BS)), log_variance)
 
     def _head(self, summary_size: int) -> nn.Module:
         linear = nn.Linear(summary_size, self.config.latent_size, bias=self.config.bias)

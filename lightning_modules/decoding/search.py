@@ -28,7 +28,7 @@ def greedy(model: TextAutoencoder, z_BZ: Tensor, max_words: int | None = None) -
         max_words: Longest sentence; the decoder's `max_words` where it is null.
 
     Returns:
-        (B, T) ids in the decoder's order; EOS ends a sentence that is not cut off, PAD follows.
+        (B, T) ids in the decoder's order; EOS ends each sentence, PAD follows.
     """
     return _decode(model, z_BZ, lambda logits_BV, step: logits_BV.argmax(1), max_words)
 
@@ -74,22 +74,22 @@ def evaluating(model: TextAutoencoder) -> Iterator[None]:
 
 
 def _decode(model: TextAutoencoder, z_BZ: Tensor, choose: Choose, max_words: int | None) -> Tensor:
-    limit = max_words or model.decoder_config.max_words
+    limit = model.decoder_config.max_words if max_words is None else max_words
+    require(limit > 0, f"max_words is {limit}: give 1 or more")
     words_B = torch.full((z_BZ.shape[0],), BOS, device=z_BZ.device)
     finished_B = torch.zeros_like(words_B, dtype=torch.bool)
     state = None
     chosen = []
     with evaluating(model):
-        for step in range(limit + 1):
+        for step in range(limit):
             logits_BV, state = model.backbone.decoder.step(words_B, z_BZ, state)
             logits_BV = logits_BV.float()
             logits_BV[:, NEVER] = float("-inf")
-            if step == limit:
-                chosen.append(torch.where(finished_B, PAD, EOS))
-                break
             words_B = torch.where(finished_B, PAD, choose(logits_BV, step))
             chosen.append(words_B)
             finished_B = finished_B | (words_B == EOS)
             if bool(finished_B.all()):
                 break
+        else:
+            chosen.append(torch.where(finished_B, PAD, EOS))
     return torch.stack(chosen, dim=1)

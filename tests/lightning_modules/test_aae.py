@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from models import LIGHTNING_WARNINGS, fit, learner, sentences, small
+from models import WITHOUT_VALIDATION, fit, learner, sentences, small
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 
@@ -17,7 +17,7 @@ from lightning_modules.decoding.search import reconstruct
 from lightning_modules.decoding.text import batch_text, to_text
 from lightning_modules.optimization import OptimizerConfig
 
-pytestmark = [pytest.mark.filterwarnings(warning) for warning in LIGHTNING_WARNINGS]
+pytestmark = WITHOUT_VALIDATION
 VARIANTS: dict[str, dict[str, Any]] = {
     "aae": {},
     "laae": {"adversary": AdversaryConfig(weight=7.0, log_variance_weight=0.3, hidden_size=9)},

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from models import LIGHTNING_WARNINGS, fit, learner, sentences, small
+from models import WITHOUT_VALIDATION, fit, learner, sentences, small
 
 from datamodules.batch import TokenBatch
 from lightning_modules import Autoencoder
@@ -13,7 +13,7 @@ from lightning_modules.backbone.decoder import DecoderConfig
 from lightning_modules.decoding.search import reconstruct
 from lightning_modules.decoding.text import batch_text, to_text
 
-pytestmark = [pytest.mark.filterwarnings(warning) for warning in LIGHTNING_WARNINGS]
+pytestmark = WITHOUT_VALIDATION
 BATCH = TokenBatch.from_ids(sentences(12))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from models import LIGHTNING_WARNINGS, WORDS, loader, sentences, small, trainer
+from models import WITHOUT_VALIDATION, WORDS, loader, sentences, small, trainer
 
 from datamodules.batch import TokenBatch
 from datamodules.bucketing import BatchingConfig
@@ -27,7 +27,7 @@ from lightning_modules.checkpoint import load_model, read_checkpoint
 from lightning_modules.decoding.search import reconstruct
 from lightning_modules.optimization import OptimizerConfig
 
-pytestmark = [pytest.mark.filterwarnings(warning) for warning in LIGHTNING_WARNINGS]
+pytestmark = WITHOUT_VALIDATION
 SENTENCES = sentences(12)
 BATCH = TokenBatch.from_ids(SENTENCES)
 

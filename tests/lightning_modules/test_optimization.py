@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-from models import LIGHTNING_WARNINGS, loader, sentences, small, trainer
+from models import WITHOUT_VALIDATION, loader, sentences, small, trainer
 from torch import nn
 
 from datamodules.bucketing import BatchingConfig
@@ -14,7 +14,7 @@ from datamodules.errors import UsageError
 from lightning_modules import Autoencoder
 from lightning_modules.optimization import OptimizerConfig, make_optimizer
 
-pytestmark = [pytest.mark.filterwarnings(warning) for warning in LIGHTNING_WARNINGS]
+pytestmark = WITHOUT_VALIDATION
 START, GRADIENT = 2.0, 0.5
 
 

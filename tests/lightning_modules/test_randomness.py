@@ -42,6 +42,7 @@ def test_uniform_numbers_are_uniform(sentences: int, numbers: int) -> None:
     assert abs(float(unit.mean()) - 1 / 2) < 4 * math.sqrt(1 / 12 / count)
     assert abs(float(unit.var()) - 1 / 12) < 4 * math.sqrt(1 / 180 / count)
     assert kolmogorov_smirnov(unit) < 2
+    assert len(unit.unique()) > 0.99 * count  # of 2^23 values or more, hardly any comes twice
 
 
 @pytest.mark.parametrize("sentences, numbers", [(1, 40_000), (40_000, 1), (200, 200)])
