@@ -27,7 +27,7 @@ class HubSource:
     """A corpus on the hub: parquet files `<configuration>/<split>-*.parquet` or `<configuration>/<split>/*.parquet`.
 
     Attributes:
-        repository: Its id, `owner/name`.
+        repository: Its id, `owner/name`; empty where a corpus has no hub source.
         configuration: The folder of the files, which is the configuration's name; `data` where there is one only.
         revision: Branch, tag or commit. Repositories that still carry a loading script are read from the hub's own
             conversion, `refs/convert/parquet`.
@@ -38,7 +38,7 @@ class HubSource:
             holds whitespace tokens already.
     """
 
-    repository: str
+    repository: str = ""
     configuration: str = "data"
     revision: str = "main"
     text: tuple[str, ...] = ("text",)

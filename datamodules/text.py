@@ -75,7 +75,7 @@ class TextDataModule(LightningDataModule):
     def __init__(
         self,
         data_dir: str | None = None,
-        hub: HubSource | None = None,
+        hub: HubSource = HubSource(),
         subset: SubsetConfig = SubsetConfig(),
         vocabulary: VocabularyConfig = VocabularyConfig(),
         batching: BatchingConfig = BatchingConfig(),
@@ -137,7 +137,7 @@ class TextDataModule(LightningDataModule):
         """
         if self.data_dir is not None:
             return self.draw(read_folder(self.data_dir, split), split)
-        if self.hub is None:
+        if not self.hub.repository:
             raise UsageError(f"{type(self).__name__} has no hub source: give it a folder of text files as data_dir")
         if split in self.hub.splits and (split != "train" or set(SPLITS) == set(self.hub.splits)):
             return self._tokenize(self.draw(self.clean(read_hub(self.hub, split, self.corpus)), split), split)
@@ -229,13 +229,12 @@ class TextDataModule(LightningDataModule):
         return f"the {split} split of {self.corpus}" if self.data_dir is None else str(self.data_dir / f"{split}.txt")
 
     def _tokenize(self, dataset: Dataset, split: str) -> Dataset:
-        if self.hub is None or not self.hub.tweet_tokenize:
+        if not self.hub.tweet_tokenize:
             return dataset
         return tweet_tokenize(dataset, desc=f"{self.corpus} {split}: words")
 
     def _cut_from_train(self, split: str) -> Dataset:
         """Cuts the splits that the hub lacks, and what remains to train on, from its training split, by seed."""
-        assert self.hub is not None
         whole = self.clean(read_hub(self.hub, "train", self.corpus)).shuffle(seed=self.seed)
         start = 0
         for lacking in (name for name in SPLITS[1:] if name not in self.hub.splits):

@@ -260,7 +260,7 @@ def test_every_corpus_with_a_hub_source_is_covered() -> None:
         waiting += kind.__subclasses__()
         if kind.__module__.startswith("datamodules.") and kind is not TextDataModule:
             module = kind()
-            if module.hub is not None or getattr(module, "corpora", None):
+            if module.hub.repository or getattr(module, "corpora", None):
                 found.add(kind)
     assert found == set(EVERY_CORPUS)
     assert {type(part) for part in Everything().corpora} == set(PARTS)
