@@ -3,12 +3,13 @@ PYTHON ?= python3
 EXP ?= daae_reviews
 ARGS ?=
 RUN ?= runs/$(EXP)
+SEEDS ?= 0 1 2
 VENV := .venv
 BIN := $(VENV)/bin
 export DATA_DIR
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-all lint types data evaluate sample clean
+.PHONY: help setup train seeds results test test-all lint types data evaluate sample clean
 
 help: ## show what there is
 	@echo "make train [EXP=$(EXP)] [DATA_DIR=folder of corpora] [ARGS=\"--trainer.max_epochs=3 ...\"]"
@@ -25,6 +26,12 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 train: setup ## train an experiment (EXP, ARGS, DATA_DIR), then test it
 	@$(BIN)/textae fit --config $(EXP) $(ARGS)
+
+seeds: setup ## train an experiment once for each of SEEDS="0 1 2"
+	@for seed in $(SEEDS); do $(BIN)/textae fit --config $(EXP) --seed_everything $$seed $(ARGS) || exit 1; done
+
+results: setup ## the figures of RUN="runs/A runs/B" side by side, means over seeds (ARGS="--output FILE" writes JSON)
+	@$(BIN)/textae results $(RUN) $(ARGS)
 
 evaluate: setup ## test the newest run of an experiment (EXP or RUN=runs/NAME/VERSION)
 	@$(BIN)/textae test --run $(RUN) $(ARGS)

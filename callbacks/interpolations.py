@@ -40,6 +40,8 @@ class Interpolations(Callback):
         assert isinstance(pl_module, TextAutoencoder)
         rows = draw_rows(trainer, split, 2 * self.pairs)
         half = len(rows) // 2
+        if half == 0:
+            return
         ends = [read_batch(trainer, pl_module, split, part) for part in (rows[:half], rows[half : 2 * half])]
         lines = interpolate(pl_module, ends[0], ends[1], self.steps)
         sentences = [batch_text(pl_module.vocabulary, end) for end in ends]

@@ -32,9 +32,12 @@ class LatentMap(Callback):
         assert isinstance(pl_module, TextAutoencoder)
         batches = list(batches_of(trainer, pl_module, "test", draw_rows(trainer, "test", self.sentences)))
         labels = [batch.labels for batch in batches if batch.labels is not None]
-        points, title = _project(posterior_means(pl_module, batches).cpu())
+        means_BZ = posterior_means(pl_module, batches).cpu()
+        finite_B = means_BZ.isfinite().all(1)  # a training that diverged is to end with its figures, too
+        points, title = _project(means_BZ[finite_B])
         file = run_folder(trainer, "plots", "latent_map.png")
-        draw = _scatter(points, torch.cat(labels).cpu() if labels else None, corpus_of(trainer).label_names, title)
+        classes = torch.cat(labels).cpu()[finite_B] if labels else None
+        draw = _scatter(points, classes, corpus_of(trainer).label_names, title)
         draw.savefig(file, dpi=150)
         log_picture(trainer, "latent_map", file)
 
@@ -45,8 +48,10 @@ def _project(z_BZ: Tensor) -> tuple[Tensor, str]:
         return torch.nn.functional.pad(z_BZ, (0, 2 - z_BZ.shape[1])), "posterior means"
     centred = z_BZ - z_BZ.mean(0)
     _, singular, directions = torch.linalg.svd(centred, full_matrices=False)
-    share = float(singular[:2].square().sum() / singular.square().sum())
-    return centred @ directions[:2].T, f"posterior means, first two principal components ({share:.0%} of the variance)"
+    share = float(singular[:2].square().sum() / singular.square().sum().clamp(min=1e-30))
+    points = centred @ directions[:2].T
+    points = torch.nn.functional.pad(points, (0, 2 - points.shape[1]))  # of one sentence there is but one component
+    return points, f"posterior means, first two principal components ({share:.0%} of the variance)"
 
 
 def _scatter(points: Tensor, labels: Tensor | None, names: tuple[str, ...], title: str) -> Figure:
@@ -54,12 +59,12 @@ def _scatter(points: Tensor, labels: Tensor | None, names: tuple[str, ...], titl
     axes = figure.add_subplot()
     axes.set_title(title, fontsize="medium")
     axes.set_aspect("equal", "datalim")
-    if labels is None:
+    if labels is None or len(labels) == 0:
         axes.scatter(points[:, 0], points[:, 1], s=6)
         return figure
     for label in np.unique(labels):
         chosen = points[labels == label]
-        name = names[label] if label < len(names) else str(label)
+        name = names[label] if 0 <= label < len(names) else str(label)
         axes.scatter(chosen[:, 0], chosen[:, 1], s=6, label=name, alpha=0.7)
     axes.legend(markerscale=2)
     return figure

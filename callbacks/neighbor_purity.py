@@ -34,12 +34,15 @@ class NeighborPurity(Callback):
         batches = list(batches_of(trainer, pl_module, "test", draw_rows(trainer, "test", self.sentences)))
         labels = [batch.labels for batch in batches if batch.labels is not None]
         require(bool(labels), "NeighborPurity needs a corpus with labels: take it out of trainer.callbacks")
+        count = sum(len(batch) for batch in batches)
+        require(count > self.k, f"NeighborPurity's k is {self.k}, but there are only {count} sentences: lower it")
         purity = knn_purity(posterior_means(pl_module, batches), torch.cat(labels), self.k)
         pl_module.log("test/knn_purity", purity, rank_zero_only=True)
 
 
 def knn_purity(z_BZ: Tensor, labels_B: Tensor, k: int) -> float:
     """The mean share of each point's k nearest other points that have its label."""
-    distances = torch.cdist(z_BZ, z_BZ).fill_diagonal_(float("inf"))
+    # The other way to compute distances loses those between near points that lie far from the origin.
+    distances = torch.cdist(z_BZ, z_BZ, compute_mode="donot_use_mm_for_euclid_dist").fill_diagonal_(float("inf"))
     nearest = distances.topk(k, dim=1, largest=False).indices
     return float((labels_B[nearest] == labels_B[:, None]).float().mean())

@@ -45,3 +45,8 @@ class RunFolder(Callback):
         """Gives the lock back."""
         if stage == "fit" and self.lock is not None:
             self.lock.release()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Gives the lock back: Lightning does not tear down what failed."""
+        if self.lock is not None:
+            self.lock.release()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from callbacks.latents import corpus_of
+from callbacks.provenance import provenance
 from callbacks.tables import run_folder
 from lightning_modules import TextAutoencoder
 
@@ -30,7 +32,24 @@ MEANING = {
 
 
 class Summary(Callback):
-    """Prints a table of a test's figures and where the run's files are; writes `test_metrics.json`."""
+    """Prints a table of a test's figures and where the run's files are; writes `test_metrics.json`.
+
+    The file also says where the figures come from: corpus, seed, checkpoint, commit, versions, hardware and, after a
+    fit, how long that took.
+    """
+
+    def __init__(self) -> None:
+        self.started: float | None = None
+        self.fit_seconds: float | None = None
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Starts the clock."""
+        self.started = time.perf_counter()
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stops the clock."""
+        if self.started is not None:
+            self.fit_seconds = round(time.perf_counter() - self.started, 1)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Prints and writes."""
@@ -43,7 +62,11 @@ class Summary(Callback):
             "corpus": corpus.corpus,
             "sentences": len(corpus.split("test")),
             "seed": pl_module.seed,
-            "checkpoint": trainer.ckpt_path,
+            "experiment": Path(trainer.default_root_dir).parent.name,
+            "model": type(pl_module).__name__,
+            "checkpoint": Path(trainer.ckpt_path).name if trainer.ckpt_path else None,
+            "fit_seconds": self.fit_seconds,
+            **provenance(pl_module.device),
             "metrics": figures,
         }
         file = run_folder(trainer, "test_metrics.json")

@@ -21,7 +21,7 @@ class Throughput(Callback):
 
     def __init__(self, every_n_steps: int = 20) -> None:
         self.every_n_steps = every_n_steps
-        self.tokens = 0
+        self.steps = self.tokens = 0
         self.seconds = 0.0
         self.started = 0.0
 
@@ -37,6 +37,7 @@ class Throughput(Callback):
         """Stops the clock and logs the rate from time to time."""
         self.seconds += time.perf_counter() - self.started
         self.tokens += batch.positions.numel() * trainer.world_size
-        if (batch_idx + 1) % self.every_n_steps == 0:
+        self.steps += 1
+        if self.steps % self.every_n_steps == 0:
             pl_module.log("train/tokens_per_second", self.tokens / self.seconds, on_step=True, on_epoch=False)
             self.tokens, self.seconds = 0, 0.0

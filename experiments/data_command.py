@@ -14,7 +14,7 @@ from datamodules.vocabulary import UNK
 def describe(corpus: TextDataModule) -> None:
     """Prepares every split and prints its lines, words, unknown rate and lengths."""
     corpus.prepare_data()
-    source = corpus.data_dir or (corpus.hub.repository if corpus.hub else "built in")
+    source = corpus.data_dir or corpus.hub.repository or "built in"
     table = Table(
         title=f"{corpus.corpus} ({source}): vocabulary of {corpus.vocabulary.get_vocab_size():,} with 5 specials"
     )
