@@ -38,7 +38,7 @@ class RunFolder(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Marks the run as finished."""
-        if trainer.is_global_zero and not trainer.interrupted:
+        if trainer.is_global_zero:
             run_folder(trainer, "finished").touch()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

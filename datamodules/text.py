@@ -89,6 +89,7 @@ class TextDataModule(LightningDataModule):
         self.batching = batching
         self.seed = seed
         self.num_workers = num_workers
+        require(num_workers >= 0, f"num_workers is {num_workers}: give 0 or more")
         require(not (self.built_in and data_dir), f"the corpus {self.corpus} is built in: it takes no data_dir")
         root = os.environ.get("DATA_DIR")
         if data_dir is None and root and not self.built_in:

@@ -5,8 +5,16 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 
+# What libraries say of each other, or of what is so on purpose.
+UNHELPFUL_WARNINGS = (
+    r".*isinstance\(treespec, LeafSpec\).*",  # torch, of Lightning 2.6
+    r".*Experiment logs directory .* exists and is not empty.*",  # our run folder, which has its config.yaml
+    r".*does not have many workers.*",  # batches are read from memory-mapped files, see TextDataModule.num_workers
+    r".*sync_dist=True.*",  # figures of studies that the first rank does alone
+)
 HELP = """usage: textae COMMAND [options]      textae COMMAND --help for the options
 
 train and measure (a configuration is a YAML file or the name of an experiment)
@@ -48,13 +56,15 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def _run(command: str, rest: list[str]) -> None:
     # The libraries take seconds to import, so help and a misspelled command do not wait for them.
+    for message in UNHELPFUL_WARNINGS:
+        warnings.filterwarnings("ignore", message)
     if command in ("fit", "validate", "test", "predict", "data"):
         from experiments.data_command import describe
         from experiments.lightning_cli import TextCLI
         from experiments.runs import find_configs, find_run, wandb_mode
 
         os.environ["WANDB_MODE"] = wandb_mode(os.environ)
-        arguments = find_configs(find_run(rest))
+        arguments = find_configs(rest if command in ("fit", "data") else find_run(rest))
         if command == "data":
             describe(TextCLI(arguments, run=False).datamodule)
         else:

@@ -100,7 +100,7 @@ class TextAutoencoder(LightningModule, ABC):
         # In float64: the sum over a split of float32 values loses digits.
         self.metrics = nn.ModuleDict(
             {
-                f"{stage} {term}": MeanMetric().set_dtype(torch.float64)
+                f"{stage} {term}": MeanMetric(nan_strategy="disable").set_dtype(torch.float64)
                 for stage in ("val", "test")
                 for term in self.terms
             }

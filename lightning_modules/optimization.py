@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -33,7 +34,7 @@ class OptimizerConfig:
     schedule: Literal["constant", "linear"] = "constant"
 
     def __post_init__(self) -> None:
-        require(self.lr > 0, f"optimizer.lr is {self.lr}: give a positive learning rate")
+        require(0 < self.lr < math.inf, f"optimizer.lr is {self.lr}: give a positive learning rate")
         require(all(0 <= beta < 1 for beta in self.betas), f"optimizer.betas are {self.betas}: give two from 0 to 1")
         require(0 <= self.momentum < 1, f"optimizer.momentum is {self.momentum}: give a number from 0 to 1")
         require(self.weight_decay >= 0, f"optimizer.weight_decay is {self.weight_decay}: give 0 or more")

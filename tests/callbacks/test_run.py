@@ -1,0 +1,163 @@
+"""The run folder's lock and mark, the throughput and the summary."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filelock import FileLock
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger
+
+from callbacks import Reconstructions, RunFolder, Summary, Throughput
+from datamodules.errors import UsageError
+from datamodules.vocabulary import read_vocabulary
+
+Make = Callable[..., Any]
+
+
+class Failing(Callback):
+    """Breaks a training off in its second batch."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if batch_idx == 1:
+            raise self.error
+
+
+@pytest.fixture
+def fit(fresh: Make, corpus: Make, trainer: Make) -> Make:
+    def run(*callbacks: Callback, **options: Any) -> None:
+        data = corpus()
+        settings = {"max_epochs": 1, "limit_train_batches": 3, "limit_val_batches": 1} | options
+        trainer(*callbacks, **settings).fit(fresh(data.vocabulary_json), datamodule=data)
+
+    return run
+
+
+def test_a_second_writer_is_refused(fit: Make, tmp_path: Path) -> None:
+    with FileLock(tmp_path / ".lock"), pytest.raises(UsageError, match="another process trains") as refused:
+        fit(RunFolder())
+    assert str(tmp_path) in str(refused.value)
+    assert not (tmp_path / "vocabulary.json").exists() and not (tmp_path / "finished").exists()
+    fit(RunFolder())  # once the other has ended
+    assert (tmp_path / "finished").exists()
+
+
+def test_the_lock_is_held_while_it_trains(fit: Make, tmp_path: Path) -> None:
+    refused: list[str] = []
+
+    class Rival(Callback):
+        def on_train_batch_start(self, *args: Any) -> None:
+            if not refused:
+                with pytest.raises(UsageError) as error:
+                    fit(RunFolder())
+                refused.append(str(error.value))
+
+    fit(RunFolder(), Rival())
+    assert refused
+
+
+def test_finished_marks_a_fit_that_ended(fit: Make, tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        fit(RunFolder(), Failing(ZeroDivisionError()))
+    assert not (tmp_path / "finished").exists()
+    fit(RunFolder())
+    assert (tmp_path / "finished").exists()
+    # A run that begins again is not finished any more.
+    with pytest.raises(ZeroDivisionError):
+        fit(RunFolder(), Failing(ZeroDivisionError()))
+    assert not (tmp_path / "finished").exists()
+
+
+@pytest.mark.filterwarnings("ignore:.*Attempting graceful shutdown")
+def test_an_interrupted_fit_is_not_finished(fit: Make, tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises((SystemExit, KeyboardInterrupt)):
+            fit(RunFolder(), Failing(KeyboardInterrupt()))
+    finally:
+        signal.signal(signal.SIGINT, before)  # Lightning leaves it ignored
+    assert (tmp_path / "vocabulary.json").exists()
+    assert not (tmp_path / "finished").exists()
+
+
+def test_the_vocabulary_is_kept(fit: Make, corpus: Make, tmp_path: Path) -> None:
+    fit(RunFolder())
+    kept = read_vocabulary(tmp_path / "vocabulary.json")
+    assert kept.get_vocab() == corpus().vocabulary.get_vocab()
+
+
+def test_a_test_leaves_the_folder_alone(model: Any, corpus: Make, trainer: Make, tmp_path: Path) -> None:
+    with FileLock(tmp_path / ".lock"):
+        trainer(RunFolder()).test(model, datamodule=corpus(), verbose=False)
+    assert {file.name for file in tmp_path.iterdir()} <= {".lock"}
+
+
+@pytest.mark.parametrize(("every", "epochs"), [(4, 1), (12, 1), (8, 2)])
+def test_throughput_counts_words_and_ends(
+    fresh: Make,
+    corpus: Make,
+    trainer: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    every: int,
+    epochs: int,
+) -> None:
+    clock = count()
+    monkeypatch.setattr("callbacks.throughput.time.perf_counter", lambda: next(clock) * 0.5)  # half a second a batch
+    data = corpus()  # 600 sentences in 12 batches of 50
+    trainer(
+        Throughput(every_n_steps=every),
+        logger=CSVLogger(tmp_path, name="", version=""),
+        max_epochs=epochs,
+        limit_val_batches=0,
+        log_every_n_steps=1,
+    ).fit(fresh(data.vocabulary_json), datamodule=data)
+    with (tmp_path / "metrics.csv").open() as lines:
+        logged = {
+            int(row["step"]): float(row["train/tokens_per_second"])
+            for row in csv.DictReader(lines)
+            if row["train/tokens_per_second"]
+        }
+    assert min(logged) == every - 1
+    words = epochs * sum(len(sentence.split()) + 1 for sentence in data.read_split("train")["text"])
+    rates = [logged[step] for step in range(every - 1, 12 * epochs, every)]
+    assert sum(rate * every * 0.5 for rate in rates) == pytest.approx(words, rel=1e-6)
+
+
+def test_the_summary_holds_every_figure(
+    model: Any, corpus: Make, trainer: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [figures] = trainer(Reconstructions(), Summary()).test(model, datamodule=corpus(), verbose=False)
+    assert len(figures) >= 3
+    record = json.loads((tmp_path / "test_metrics.json").read_text())
+    assert record["metrics"] == figures
+    assert record["corpus"] == "reviews"
+    assert record["sentences"] == 90
+    assert record["seed"] == model.seed
+    printed = capsys.readouterr().out
+    for name, value in figures.items():
+        assert name in printed and f"{value:.4f}" in printed
+    assert str(tmp_path) in printed
+    assert "samples/reconstructions.txt" in printed
+
+
+def test_the_summary_names_the_checkpoint(fresh: Make, corpus: Make, trainer: Make, tmp_path: Path) -> None:
+    data = corpus()
+    keep = ModelCheckpoint(tmp_path / "checkpoints", filename="best", monitor="val/reconstruction")
+    fitting = trainer(Summary(), keep, enable_checkpointing=True, max_epochs=1, limit_train_batches=1)
+    fitting.fit(fresh(data.vocabulary_json), datamodule=data)
+    assert not (tmp_path / "test_metrics.json").exists()
+    fitting.test(datamodule=data, ckpt_path="best", verbose=False)
+    record = json.loads((tmp_path / "test_metrics.json").read_text())
+    assert Path(record["checkpoint"]).name == "best.ckpt"

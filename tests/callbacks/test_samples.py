@@ -1,0 +1,146 @@
+"""Prior samples, interpolations and tense, judged by the grammar from sentences that are made one at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from callbacks import Interpolations, PriorSamples, TenseTransfer
+from datamodules.errors import UsageError
+from lightning_modules.decoding.search import sample
+from lightning_modules.decoding.text import to_text
+from lightning_modules.randomness import SentenceRandom
+
+Make = Callable[..., Any]
+
+
+def blocks(file: Path) -> list[dict[str, str]]:
+    """What a table of the run folder says: a mapping a row."""
+    rows = []
+    for block in file.read_text().rstrip("\n").split("\n\n"):
+        lines = [line.partition("  ") for line in block.splitlines()]
+        rows.append({name.strip(): value.strip() for name, _, value in lines})
+    return rows
+
+
+def test_the_grammar_judges_prior_samples(
+    model: Any, corpus: Make, trainer: Make, decode: Make, tmp_path: Path
+) -> None:
+    count, shown = 150, 12
+    [figures] = trainer(PriorSamples(shown=shown, count=count)).test(model, datamodule=corpus(), verbose=False)
+    greedy_samples, drawn_samples = [], []
+    for row in range(count):
+        random = SentenceRandom(torch.tensor([row]), model.seed, -1)
+        z = random.normal("prior samples", model.posterior_config.latent_size)
+        greedy_samples += decode(model, z.numpy())
+        drawn_samples += to_text(model, sample(model, z, random))
+    grammar = corpus().grammar
+    for name, sentences in (("prior_grammatical", greedy_samples), ("prior_grammatical_sampled", drawn_samples)):
+        share = sum(grammar.log_probability(sentence) > -math.inf for sentence in sentences) / count
+        assert figures[f"test/{name}"] == pytest.approx(share, abs=1e-6)
+    assert figures["test/prior_grammatical"] > 0  # else nothing is tested
+    rows = blocks(tmp_path / "samples" / "prior.txt")
+    assert [row["greedy"] for row in rows] == greedy_samples[:shown]
+    assert [row["sampled"] for row in rows] == drawn_samples[:shown]
+
+
+def test_a_corpus_without_a_grammar_only_shows_samples(
+    fresh: Make, folder: Make, trainer: Make, tmp_path: Path
+) -> None:
+    data = folder(["a b", "b"])
+    callbacks = [PriorSamples(shown=3), Interpolations()]
+    model = fresh(data.vocabulary_json)
+    [figures] = trainer(*callbacks).test(model, datamodule=data, verbose=False)
+    assert set(figures) == {"test/reconstruction"}
+    assert len(blocks(tmp_path / "samples" / "prior.txt")) == 3
+
+
+def test_nothing_is_shown_in_a_sanity_check(fresh: Make, corpus: Make, trainer: Make, tmp_path: Path) -> None:
+    data = corpus()
+    trainer(
+        PriorSamples(),
+        Interpolations(),
+        num_sanity_val_steps=1,
+        max_epochs=1,
+        limit_train_batches=1,
+        limit_val_batches=0,
+    ).fit(fresh(data.vocabulary_json), datamodule=data)
+    assert not (tmp_path / "samples").exists()
+    trainer(PriorSamples(), Interpolations()).validate(fresh(data.vocabulary_json), datamodule=data, verbose=False)
+    assert {file.name for file in (tmp_path / "samples").iterdir()} == {"prior.txt", "interpolations.txt"}
+
+
+def test_interpolations_are_lines_between_means(
+    model: Any, corpus: Make, trainer: Make, means: Make, decode: Make, test_sentences: list[str], tmp_path: Path
+) -> None:
+    trainer(Interpolations(pairs=4, steps=3)).test(model, datamodule=corpus(), verbose=False)
+    rows = blocks(tmp_path / "samples" / "interpolations.txt")
+    assert len(rows) == 4
+    for row in rows:
+        assert list(row) == ["from", "0.00", "0.50", "1.00", "to"]
+        assert row["from"] in test_sentences and row["to"] in test_sentences
+        ends = means(model, [row["from"], row["to"]])
+        assert [row["0.00"], row["0.50"], row["1.00"]] == decode(model, np.stack((ends[0], ends.mean(0), ends[1])))
+    assert len({sentence for row in rows for sentence in (row["from"], row["to"])}) == 8
+
+
+def test_one_sentence_has_no_partner(fresh: Make, folder: Make, trainer: Make, tmp_path: Path) -> None:
+    data = folder(["a b c"])
+    trainer(Interpolations()).test(fresh(data.vocabulary_json), datamodule=data, verbose=False)
+    assert not (tmp_path / "samples" / "interpolations.txt").exists()
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 2.5])
+def test_tense_by_hand(
+    model: Any,
+    corpus: Make,
+    trainer: Make,
+    means: Make,
+    decode: Make,
+    bleu: Make,
+    test_sentences: list[str],
+    tmp_path: Path,
+    scale: float,
+) -> None:
+    grammar = corpus().grammar
+    train = list(corpus().read_split("train")["text"])
+    latents = means(model, train)
+    past = np.array([grammar.labels(sentence)[1] == 1 for sentence in train])
+    vector = latents[past].mean(0) - latents[~past].mean(0)
+    present = [sentence for sentence in test_sentences if grammar.labels(sentence)[1] == 0]
+    assert 0 < len(present) < len(test_sentences)
+    changed = decode(model, means(model, present) + scale * vector)
+    true = [grammar.with_tense(sentence, 1) for sentence in present]
+
+    callback = TenseTransfer(scale=scale, sentences=10_000, shown=9)
+    [figures] = trainer(callback).test(model, datamodule=corpus(11), verbose=False)
+    accuracy = sum(grammar.tense(sentence) == 1 for sentence in changed) / len(changed)
+    assert figures["test/tense_accuracy"] == pytest.approx(accuracy, abs=1e-6)
+    assert figures["test/tense_bleu"] == pytest.approx(bleu(changed, true), abs=1e-6)
+    assert figures["test/tense_copy_bleu"] == pytest.approx(bleu(present, true), abs=1e-6)
+    rows = blocks(tmp_path / "samples" / "tense.txt")
+    assert len(rows) == 9
+    truth = list(zip(present, changed, true, strict=True))
+    assert all((row["present"], row["changed"], row["its own past"]) in truth for row in rows)
+
+
+def test_the_tense_vector_needs_no_more_than_some_sentences(model: Any, corpus: Make, trainer: Make) -> None:
+    whole, part, again = (
+        trainer(TenseTransfer(scale=3, sentences=count)).test(model, datamodule=corpus(), verbose=False)[0]
+        for count in (600, 20, 20)
+    )
+    assert part == again
+    assert part["test/tense_bleu"] != whole["test/tense_bleu"]
+    assert part["test/tense_copy_bleu"] == whole["test/tense_copy_bleu"]
+
+
+def test_tense_needs_the_grammar(fresh: Make, folder: Make, trainer: Make) -> None:
+    data = folder(["a b", "b"])
+    with pytest.raises(UsageError, match="TenseTransfer needs the corpus reviews, not folder"):
+        trainer(TenseTransfer()).test(fresh(data.vocabulary_json), datamodule=data, verbose=False)

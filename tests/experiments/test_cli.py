@@ -1,0 +1,289 @@
+"""What the command line says when something is wrong: one message that names it, and no traceback."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments.runs import experiment_names
+
+Command = Callable[..., Any]
+SMALL = (
+    "--trainer.max_epochs=1",
+    "--trainer.logger=false",
+    "--model.init_args.encoder.hidden_size=8",
+    "--model.init_args.decoder.hidden_size=8",
+    "--model.init_args.embedding.size=4",
+)
+COMMANDS = ("fit", "validate", "test", "predict", "data", "sample", "reconstruct", "interpolate")
+
+
+@pytest.fixture
+def fit(textae: Command, quiet: tuple[str, ...], write_corpus: Command, tmp_path: Path) -> Command:
+    """A run of `ae_yelp` on a small folder that must fail, with further options; gives the message."""
+    write_corpus(tmp_path / "good", ["a b c", "b c", "c a b c"])
+
+    def run(*args: str) -> str:
+        folder = f"--data.init_args.data_dir={tmp_path / 'good'}"
+        outcome = textae("fit", "--config=ae_yelp", folder, *SMALL, *quiet, *args, fails=True)
+        # Nothing is left of a run that has not begun.
+        assert not list((tmp_path / "runs").rglob("*.ckpt"))
+        return str(outcome.error)
+
+    return run
+
+
+def test_no_arguments_print_the_help(textae: Command) -> None:
+    printed = textae().out
+    assert printed == textae("--help").out
+    for command in COMMANDS:
+        assert f"  {command} " in printed
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        ("fit", ("--config", "--trainer", "--model", "--data", "--runs", "--name", "--ckpt_path")),
+        ("validate", ("--config", "--ckpt_path")),
+        ("test", ("--config", "--ckpt_path")),
+        ("predict", ("--config", "--ckpt_path")),
+        ("data", ("--config", "--data")),
+        ("sample", ("--run", "--checkpoint", "--output", "--count", "--temperature", "--seed")),
+        ("reconstruct", ("--run", "--checkpoint", "--output", "sentences")),
+        ("interpolate", ("--run", "--checkpoint", "--output", "--steps", "first", "last")),
+    ],
+)
+def test_every_command_has_help(textae: Command, command: str, options: tuple[str, ...]) -> None:
+    printed = textae(command, "--help").out
+    for option in options:
+        assert option in printed
+
+
+def test_an_unknown_command(textae: Command) -> None:
+    error = textae("trian", fails=True).error
+    assert "trian" in error
+    for command in COMMANDS:
+        assert command in error
+
+
+@pytest.mark.parametrize("command", ["fit", "validate", "test", "predict", "data"])
+def test_an_unknown_experiment_lists_the_experiments(textae: Command, command: str) -> None:
+    error = textae(command, "--config=dae_yelp", fails=True).error
+    assert "dae_yelp" in error
+    assert len(experiment_names()) > 5
+    for name in experiment_names():
+        assert f"\n  {name}" in error
+
+
+@pytest.mark.parametrize(
+    ("option", "named"),
+    [
+        ("--model.init_args.encoder.hiden_size=3", ("hiden_size",)),
+        ("--model.init_args.sizes=3", ("sizes",)),
+        ("--trainer.max_epoch=3", ("max_epoch",)),
+        ("--colour=red", ("--colour",)),
+        ("--model.init_args.encoder.hidden_size=abc", ("encoder.hidden_size", "abc", "int")),
+        ("--model.init_args.encoder.hidden_size=3.5", ("encoder.hidden_size", "3.5", "int")),
+        ("--model.init_args.encoder.hidden_size=-4", ("encoder.hidden_size", "-4")),
+        ("--model.init_args.encoder.cell=rnn", ("encoder.cell", "rnn", "lstm", "gru")),
+        ("--model.init_args.encoder.dropout=1", ("encoder.dropout", "1")),
+        ("--model.init_args.embedding.size=0", ("embedding.size", "0")),
+        ("--model.init_args.embedding.shared=maybe", ("embedding.shared", "maybe")),
+        ("--model.init_args.posterior.latent_size=0", ("latent_size", "0")),
+        ("--model.init_args.decoder.max_words=0", ("max_words", "0")),
+        ("--model.init_args.corruption.drop=1.5", ("corruption.drop", "1.5")),
+        ("--model.init_args.corruption.shuffle=-1", ("corruption.shuffle", "-1")),
+        ("--model.init_args.optimizer.lr=nan", ("optimizer.lr", "nan")),
+        ("--model.init_args.optimizer.lr=.nan", ("optimizer.lr", "nan")),
+        ("--model.init_args.optimizer.lr=-0.1", ("optimizer.lr", "-0.1")),
+        ("--model.init_args.optimizer.betas=[0.5, 1]", ("optimizer.betas", "0.5")),
+        ("--model.init_args.optimizer.name=adamx", ("optimizer.name", "adamx")),
+        ("--model.init_args.latent=median", ("latent", "median")),
+        ("--model=Autoencodr", ("model", "Autoencodr")),
+        ("--data=Yelb", ("data", "Yelb")),
+        ("--data.init_args.batching.sentences=0", ("batching.sentences", "0")),
+        ("--data.init_args.vocabulary.size=-1", ("vocabulary.size", "-1")),
+        ("--data.init_args.vocabulary.coverage=2", ("vocabulary.coverage", "2")),
+        ("--data.init_args.vocabulary.file=no.json", ("no.json",)),
+        ("--data.init_args.subset.train=-64", ("subset.train", "-64")),
+        ("--data.init_args.subset.overflow=squeeze", ("subset.overflow", "squeeze")),
+        ("--trainer.max_epochs=many", ("trainer.max_epochs", "many")),
+        ("--trainer.max_epochs=-5", ("max_epochs", "-5")),
+        ("--trainer.precision=17", ("trainer.precision", "17")),
+        ("--trainer.devices=0", ("devices", "0")),
+        ("--trainer.accelerator=abacus", ("accelerator", "abacus")),
+        ("--trainer.callbacks+=callbacks.Confetti", ("callbacks", "Confetti")),
+        ("--trainer.callbacks+=callbacks.TenseTransfer", ("TenseTransfer", "reviews", "yelp")),
+        ("--trainer.callbacks=[{class_path: callbacks.NeighborPurity, init_args: {k: 0}}]", ("NeighborPurity", "0")),
+        ("--checkpoint.save_top_k=-5", ("save_top_k", "-5")),
+        ("--seed_everything=-1", ("seed_everything", "-1")),
+        ("--seed_everything=abc", ("seed_everything", "abc")),
+        ("--ckpt_path=no.ckpt", ("no.ckpt",)),
+        ("--config=missing.yaml", ("missing.yaml",)),
+    ],
+    ids=lambda value: value.split(": ")[0].removeprefix("--") if isinstance(value, str) else "",
+)
+def test_what_is_wrong_is_named(fit: Command, option: str, named: tuple[str, ...]) -> None:
+    error = fit(option)
+    for name in named:
+        assert name in error
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (b"trainer: {max_epochs: [\n", ("line 2",)),
+        (b"", ()),
+        (b"# only a comment\n", ()),
+        (b"- a\n- list\n", ()),
+        (b"name: caf\xe9\n", ("utf-8", "0xe9")),
+        (b"model:\n  class_path: lightning_modules.Autoencoder\n", ("data",)),
+    ],
+    ids=["malformed", "empty", "comment", "list", "latin-1", "no data"],
+)
+def test_a_configuration_that_is_none(textae: Command, tmp_path: Path, content: bytes, named: tuple[str, ...]) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_bytes(content)
+    error = textae("fit", "--config", file, fails=True).error
+    for name in named or ("mine.yaml",):
+        assert name in error
+
+
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        (lambda folder: (folder / "train.txt").write_text(""), ("train.txt", "empty")),
+        (lambda folder: (folder / "valid.txt").write_bytes(b"a\n\xff\xfe b\n"), ("valid.txt", "UTF-8", "line 2")),
+        (lambda folder: (folder / "valid.txt").write_text("\n\n"), ("valid",)),
+        (lambda folder: (folder / "test.txt").unlink(), ("test.txt",)),
+        (lambda folder: (folder / "train.labels").write_text("1\n0\n"), ("train.labels", "2", "3")),
+        (lambda folder: (folder / "train.labels").write_text("1\ngood\n0\n"), ("train.labels", "good")),
+        (lambda folder: [file.unlink() for file in folder.glob("*.txt")], ("good", "train.txt")),
+        (lambda folder: folder.rename(folder.with_name("bad")), ("good",)),
+    ],
+    ids=["empty", "not UTF-8", "blank", "no split", "labels too few", "labels no numbers", "no file", "no folder"],
+)
+def test_a_folder_that_is_no_corpus(
+    fit: Command, tmp_path: Path, damage: Callable[[Path], object], named: tuple[str, ...]
+) -> None:
+    damage(tmp_path / "good")
+    error = fit()
+    for name in named:
+        assert name in error
+
+
+@pytest.mark.parametrize("command", ["validate", "test", "predict"])
+@pytest.mark.parametrize(
+    ("args", "named"),
+    [
+        (("--config=daae_reviews",), ("--run",)),
+        (("--run=no/such/run",), ("no/such/run",)),
+        (("--run", "no/such/run"), ("no/such/run",)),
+        (("--run",), ("--run", "folder")),
+        (("--run=.",), ("best.ckpt",)),
+        (("--config=daae_reviews", "--ckpt_path=no.ckpt"), ("no.ckpt",)),
+    ],
+    ids=["none", "missing", "missing, two words", "no value", "no run", "no checkpoint"],
+)
+def test_a_run_that_is_none(textae: Command, command: str, args: tuple[str, ...], named: tuple[str, ...]) -> None:
+    error = textae(command, *args, fails=True).error
+    for name in named:
+        assert name in error
+
+
+def test_checkpoints_that_do_not_fit(
+    trained: Any, textae: Command, quiet: tuple[str, ...], write_corpus: Command, tmp_path: Path
+) -> None:
+    best = trained.run / "checkpoints" / "best.ckpt"
+    own = ("test", f"--config={trained.config}", f"--data.init_args.data_dir={trained.data}", "--trainer.logger=false")
+    other = write_corpus(tmp_path / "other", ["words of another kind"])
+    run = textae(*own, *quiet, f"--data.init_args.data_dir={other}", f"--ckpt_path={best}", fails=True)
+    assert "vocabulary" in run.error
+    # The way out that the message gives is one.
+    assert "--data.init_args.vocabulary.file" in run.error
+    words = f"--data.init_args.vocabulary.file={trained.run / 'vocabulary.json'}"
+    textae(*own, *quiet, f"--data.init_args.data_dir={other}", f"--ckpt_path={best}", words)
+
+    family = "--model=AdversarialAutoencoder"
+    error = textae(*own, *quiet, family, f"--ckpt_path={best}", fails=True).error
+    assert "Autoencoder" in error and "AdversarialAutoencoder" in error
+
+    for size in (0, 100, best.stat().st_size // 2, best.stat().st_size - 10):
+        damaged = tmp_path / f"damaged_{size}.ckpt"
+        damaged.write_bytes(best.read_bytes()[:size])
+        for command in (own, ("sample",)):
+            option = "--ckpt_path" if command == own else "--checkpoint"
+            assert damaged.name in textae(*command, f"{option}={damaged}", fails=True).error
+    text = tmp_path / "text.ckpt"
+    text.write_text("no checkpoint")
+    assert "text.ckpt" in textae("sample", f"--checkpoint={text}", fails=True).error
+
+
+def test_a_bug_keeps_its_traceback(textae: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("experiments.latent_commands.run", fail)
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        textae("sample")
+
+
+@pytest.fixture
+def nobody() -> Iterator[str]:
+    """An address of this computer where nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
+def process(*args: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command as a user starts it."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "WANDB_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "experiments.cli", *args],
+        cwd=folder,
+        env=kept | {"HOME": str(folder), "HF_HOME": str(folder / "cache"), "OMP_NUM_THREADS": "1"} | environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+
+def test_a_corpus_that_is_not_to_be_had(tmp_path: Path, nobody: str) -> None:
+    ended = process("fit", "--config", "daae_yelp", folder=tmp_path, HF_ENDPOINT=nobody, NO_PROXY="127.0.0.1")
+    assert ended.returncode != 0
+    assert "Traceback" not in ended.stderr
+    message = ended.stderr[ended.stderr.index("textae fit:") :]
+    assert "fancyzhx/yelp_polarity" in message and "hub" in message
+    assert "DATA_DIR" in message
+    assert "daae_reviews" in message
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("args", [["trian"], ["--help"], []])
+def test_what_needs_no_library_waits_for_none(tmp_path: Path, args: list[str]) -> None:
+    script = (
+        "import sys; from experiments.cli import main\n"
+        f"try: main({args})\n"
+        "except SystemExit as end: print(end.code)\n"
+        "print([name for name in ('torch', 'datasets', 'pytorch_lightning', 'numpy') if name in sys.modules])"
+    )
+    printed = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=30)
+    assert printed.stderr == ""
+    assert printed.stdout.splitlines()[-1] == "[]"
+    assert "textae fit --config" in printed.stdout
+
+
+def test_the_exit_status(tmp_path: Path) -> None:
+    ended = process("trian", folder=tmp_path)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("textae trian:")
+    assert ended.stdout == ""

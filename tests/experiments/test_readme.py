@@ -1,0 +1,93 @@
+"""Every command and every line of Python in the README does what it says there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+EXAMPLE_RUN = "runs/daae_reviews/2026-11-21_12-00-00"
+Command = Callable[..., Any]
+
+
+def lines_of(language: str) -> list[str]:
+    blocks = re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+    return [line.strip() for block in blocks for line in block.splitlines() if line.strip()]
+
+
+TEXTAE = [line.partition("textae ")[2] for line in lines_of("bash") if line.startswith(".venv/bin/textae ")]
+MAKE = [line for line in lines_of("bash") if line.startswith("make ")]
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder where a user has just typed `make train`, on a few sentences."""
+    from experiments.cli import main
+
+    folder = tmp_path_factory.mktemp("readme")
+    options = [
+        "--data.init_args.subset.train=64",
+        "--data.init_args.subset.valid=16",
+        "--data.init_args.subset.test=16",
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("TEXTAE_VERSION", "2026-11-21_12-00-00")
+        main(["fit", "--config=daae_reviews", *options, "--trainer.max_epochs=1", "--trainer.logger=false"])
+    return folder
+
+
+@pytest.mark.parametrize("line", TEXTAE)
+def test_textae_commands_run(line: str, textae: Command, small_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(small_run)
+    words = shlex.split(line, comments=True)
+    if words[0] == "fit" and "--model.help" not in words:
+        words.append("--print_config")
+    assert textae(*words).out
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+@pytest.mark.parametrize("line", MAKE)
+def test_make_commands_expand_to_known_commands(line: str) -> None:
+    shown = subprocess.run(
+        ["make", "--dry-run", *shlex.split(line, comments=True)[1:]],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert re.search(r"\.venv/bin/(textae|python|ruff|mypy)", shown.stdout)
+
+
+def test_make_train_options_are_accepted(textae: Command) -> None:
+    for line in MAKE:
+        given = dict(word.split("=", 1) for word in shlex.split(line, comments=True) if "=" in word)
+        if " train" in line:
+            options = shlex.split(given.get("ARGS", ""))
+            assert textae("fit", "--config", given.get("EXP", "daae_reviews"), *options, "--print_config").out
+
+
+def test_the_python_example_runs(
+    small_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(small_run)
+    [example] = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert EXAMPLE_RUN in example
+    exec(compile(example, "README.md", "exec"), {})
+    assert capsys.readouterr().out.strip()
+
+
+def test_every_experiment_and_corpus_is_in_the_readme() -> None:
+    import datamodules
+    from experiments.runs import experiment_names
+
+    for name in (*experiment_names(), *datamodules.__all__):
+        assert f"`{name}`" in README or name == "TextDataModule", name

@@ -1,0 +1,156 @@
+"""Where runs, checkpoints and configurations lie."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from datamodules.errors import UsageError
+from experiments import runs
+
+
+@pytest.mark.parametrize(
+    ("environment", "netrc", "mode"),
+    [
+        ({}, None, "offline"),
+        ({"WANDB_API_KEY": ""}, None, "offline"),
+        ({"WANDB_API_KEY": "k" * 40}, None, "online"),
+        ({"WANDB_MODE": "disabled", "WANDB_API_KEY": "k" * 40}, None, "disabled"),
+        ({"WANDB_MODE": "online"}, None, "online"),
+        ({"WANDB_MODE": "offline"}, "machine api.wandb.ai login user password secret", "offline"),
+        ({}, "machine api.wandb.ai login user password secret", "online"),
+        ({}, "machine example.org login user password secret", "offline"),
+        ({"WANDB_BASE_URL": "https://wandb.example.org"}, "machine api.wandb.ai login u password s", "offline"),
+        (
+            {"WANDB_BASE_URL": "https://wandb.example.org:8443/x"},
+            "machine wandb.example.org login u password s",
+            "online",
+        ),
+        ({}, "this is no netrc", "offline"),
+    ],
+)
+def test_wandb_mode(environment: dict[str, str], netrc: str | None, mode: str, tmp_path: Path) -> None:
+    file = tmp_path / "netrc"
+    if netrc is not None:
+        file.write_text(netrc + "\n")
+        file.chmod(0o600)
+    assert runs.wandb_mode(environment | {"NETRC": str(file)}) == mode
+
+
+def test_the_netrc_of_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert runs.wandb_mode({}) == "offline"
+    (tmp_path / ".netrc").write_text("machine api.wandb.ai login user password secret\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    assert runs.wandb_mode({}) == "online"
+
+
+def test_every_run_has_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = []
+    for _ in range(4):
+        monkeypatch.delenv("TEXTAE_VERSION", raising=False)
+        folders.append(runs.new_run_folder(tmp_path / "exp"))
+        assert folders[-1].parent == tmp_path / "exp"
+        folders[-1].mkdir(parents=True)
+    assert len(set(folders)) == 4
+    assert sorted(folder.name for folder in folders) == [folder.name for folder in folders]  # by name as by age
+
+
+def test_the_processes_of_a_job_share_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TEXTAE_VERSION", raising=False)
+    monkeypatch.chdir(tmp_path)
+    mine = runs.new_run_folder(Path("runs"))
+    mine.mkdir(parents=True)  # one rank may be there before another asks
+    assert runs.new_run_folder(Path("runs")) == mine == tmp_path / "runs" / mine.name
+    assert os.environ["TEXTAE_VERSION"] == mine.name  # which a process that is started from here inherits
+
+
+def test_a_slurm_job_names_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TEXTAE_VERSION", raising=False)
+    monkeypatch.setenv("SLURM_JOB_ID", "815")
+    assert runs.new_run_folder(tmp_path) == tmp_path / "815"
+    (tmp_path / "815").mkdir()
+    assert runs.new_run_folder(tmp_path) == tmp_path / "815"  # a requeued job goes on in its folder
+
+
+@pytest.fixture
+def two_runs(tmp_path: Path) -> tuple[Path, Path]:
+    """The checkpoints of an older and a newer run; by name they are the other way round."""
+    files = []
+    for age, name in ((100, "b"), (50, "a")):
+        file = tmp_path / "exp" / name / "checkpoints" / "best.ckpt"
+        file.parent.mkdir(parents=True)
+        file.touch()
+        os.utime(file, (file.stat().st_mtime - age,) * 2)
+        files.append(file)
+    (tmp_path / "exp" / "c").mkdir()  # one that has not come to a checkpoint
+    return files[0], files[1]
+
+
+def test_the_newest_checkpoint(two_runs: tuple[Path, Path], tmp_path: Path) -> None:
+    older, newer = two_runs
+    assert runs.find_checkpoint(str(tmp_path / "exp"), None) == newer
+    assert runs.find_checkpoint(str(older.parent.parent), None) == older
+    assert runs.find_checkpoint(None, str(older)) == older
+    os.utime(older)
+    assert runs.find_checkpoint(str(tmp_path / "exp"), None) == older
+
+
+def test_no_checkpoint(two_runs: tuple[Path, Path], tmp_path: Path) -> None:
+    for run, message in (("exp/c", "best.ckpt"), ("exp/d", "exp/d"), (".", "best.ckpt")):
+        with pytest.raises(UsageError, match=message):
+            runs.find_checkpoint(run, None)
+    for run, checkpoint in ((None, None), (str(tmp_path / "exp"), str(two_runs[0]))):
+        with pytest.raises(UsageError, match=r"--run.*--checkpoint"):
+            runs.find_checkpoint(run, checkpoint)
+
+
+def test_a_run_stands_for_its_configuration_and_checkpoint(two_runs: tuple[Path, Path], tmp_path: Path) -> None:
+    _, newer = two_runs
+    with pytest.raises(UsageError, match=r"config\.yaml"):
+        runs.find_run(["--run", "exp"])
+    config = newer.parent.parent / "config.yaml"
+    config.write_text("name: exp\n")
+    written_out = ["--config", str(config), "--ckpt_path", str(newer)]
+    written_out = [part.replace(f"{tmp_path}/", "") for part in written_out]
+    assert runs.find_run(["--run", "exp", "--x=1"]) == [*written_out, "--x=1"]
+    assert runs.find_run(["--x", "1", "--run=exp", "--y"]) == ["--x", "1", *written_out, "--y"]
+    assert runs.find_run(["--runs", "exp"]) == ["--runs", "exp"]
+    assert runs.find_run([]) == []
+    assert runs.run_folder_of(newer) == newer.parent.parent
+    assert runs.run_folder_of(two_runs[0]) is None  # it has no configuration
+    assert runs.run_folder_of(config) is None
+
+
+def test_configurations_by_name_and_by_file(tmp_path: Path) -> None:
+    shipped = Path(runs.EXPERIMENTS)
+    assert runs.find_config("daae_yelp") == runs.find_config("experiments/daae_yelp.yaml")
+    assert Path(runs.find_config("daae_yelp")) == shipped / "daae_yelp.yaml"
+    mine = tmp_path / "daae_yelp"
+    mine.write_text("name: mine\n")
+    assert runs.find_config("daae_yelp") == "daae_yelp"  # a file that is there goes before a name
+    assert runs.find_config(str(mine)) == str(mine)
+    for wrong in ("daae_yel", "_default", "other/daae_yelp.yaml", ""):
+        with pytest.raises(UsageError, match="there are") as error:
+            runs.find_config(wrong)
+        assert "daae_reviews" in str(error.value)
+
+
+def test_every_configuration_of_a_command_line_is_found() -> None:
+    one, two = (runs.find_config(name) for name in ("ae_yelp", "daae_yelp"))
+    args = ["--config", "ae_yelp", "--x", "ae_yelp", "--config=daae_yelp", "-c", "ae_yelp", "--y=daae_yelp"]
+    found = ["--config", one, "--x", "ae_yelp", f"--config={two}", "-c", one, "--y=daae_yelp"]
+    assert runs.find_configs(args) == found
+    assert args[1] == "ae_yelp"
+    assert runs.find_configs(["--config"]) == ["--config"]
+    with pytest.raises(UsageError):
+        runs.find_configs(["-c", "nothing"])
+
+
+def test_the_experiments_by_name() -> None:
+    names = runs.experiment_names()
+    assert names == sorted(names)
+    assert {"daae_reviews", "daae_yelp", "daae_yahoo"} <= set(names)
+    assert not any(name.startswith("_") for name in names)
