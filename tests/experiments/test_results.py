@@ -1,0 +1,63 @@
+"""`textae results` and `textae data`: figures as they were measured, and a corpus as it is."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import pytest
+import torch
+
+from callbacks.provenance import provenance
+
+Command = Callable[..., Any]
+
+
+def write_run(folder: Path, experiment: str, metrics: dict[str, float]) -> dict[str, Any]:
+    record = {"experiment": experiment, "seed": 0, "metrics": metrics}
+    folder.mkdir(parents=True)
+    (folder / "test_metrics.json").write_text(json.dumps(record))
+    return record
+
+
+def test_results_are_gathered_unchanged_and_averaged_over_seeds(textae: Command, tmp_path: Path) -> None:
+    values = (0.25, 0.5, 0.625)
+    records = [write_run(tmp_path / "runs" / "a" / str(i), "a", {"test/x": x}) for i, x in enumerate(values)]
+    records.append(write_run(tmp_path / "runs" / "b" / "0", "b", {"test/y": 2.0}))
+    printed = textae("results", "runs/a", "runs/b/0", "--output", "all.json").out
+    assert json.loads((tmp_path / "all.json").read_text()) == records
+    assert f"{mean(values):.4f} ± {stdev(values):.4f}" in printed
+    assert "a (3 seeds)" in printed and "b (1 seeds)" in printed and "2.0000" in printed
+
+
+@pytest.mark.parametrize("name", ["missing", "empty", "damaged"])
+def test_results_name_what_is_wrong(name: str, textae: Command, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "test_metrics.json").write_text('{"metrics":')
+    assert name in textae("results", name, fails=True).error
+
+
+def test_provenance_is_this_checkout_and_machine() -> None:
+    found = provenance(torch.device("cpu"))
+    root = Path(__file__).parents[2]
+    commit = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    if commit.returncode == 0:
+        assert found["commit"].removesuffix("+changes") == commit.stdout.strip()
+    assert found["torch"] == torch.__version__
+    assert f"{torch.get_num_threads()} threads" in found["hardware"]
+
+
+def test_data_describes_the_corpus(textae: Command, write_corpus: Command, tmp_path: Path) -> None:
+    folder = write_corpus(tmp_path / "text", ["a b c", "a b", "a b c d e"])
+    (folder / "test.txt").write_text("a z\n\nb b b\n")
+    printed = textae("data", "--config=daae_yelp", "--data=TextFolder", f"--data.init_args.data_dir={folder}").out
+    assert "vocabulary of 10 with 5 specials" in printed
+    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines() if line.startswith("│")]
+    rows = {row[0]: row[1:] for row in cells}
+    assert rows["train"] == ["3", "10", "0.00%", "3.33", "2", "3", "5"]
+    assert rows["test"][:4] == ["2", "5", "20.00%", "2.50"]
