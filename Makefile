@@ -20,6 +20,7 @@ setup: $(VENV)/.installed ## make .venv and install what is needed
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@command -v $(PYTHON) > /dev/null || { echo "there is no $(PYTHON): install Python 3.11 to 3.13, or give PYTHON=..." >&2; exit 1; }
+	@echo "installing into $(VENV), which takes a minute or two"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
 	@touch $@
@@ -34,10 +35,10 @@ results: setup ## the figures of RUN="runs/A runs/B" side by side, means over se
 	@$(BIN)/textae results $(RUN) $(ARGS)
 
 evaluate: setup ## test the newest run of an experiment (EXP or RUN=runs/NAME/VERSION)
-	@$(BIN)/textae test --run $(RUN) $(ARGS)
+	@$(BIN)/textae test --run "$(RUN)" $(ARGS)
 
 sample: setup ## sentences from the prior of the newest run (EXP or RUN)
-	@$(BIN)/textae sample --run $(RUN) $(ARGS)
+	@$(BIN)/textae sample --run "$(RUN)" $(ARGS)
 
 data: setup ## fetch and prepare the corpus of an experiment ahead of a job, and describe it
 	@$(BIN)/textae data --config $(EXP) $(ARGS)

@@ -19,7 +19,7 @@ class LossCurves(Callback):
     """`plots/loss_curves.png`: every quantity of `metrics.csv` against the step, training and validation together."""
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draws the picture from what the CSV logger wrote, so that a resumed run shows all of its course."""
+        """Draws the picture from what the CSV logger wrote."""
         written = [logger for logger in trainer.loggers if isinstance(logger, CSVLogger)]
         if not trainer.is_global_zero or not written:
             return

@@ -16,6 +16,8 @@ from lightning_modules.decoding.text import to_text
 class Predictions(Callback):
     """Writes the greedy reconstruction of every sentence to `samples/predictions.txt`, in the order of the split.
 
+    Blank lines and sentences of more than `subset.max_words` words are no part of a split, and have no line here.
+
     With several ranks, each writes its own sentences to `samples/predictions.<rank>.txt`, behind their row numbers.
     """
 

@@ -52,6 +52,7 @@ class TenseTransfer(Callback):
             return
         assert isinstance(pl_module, TextAutoencoder)
         present = _with_tense(corpus, "test", np.arange(len(corpus.split("test"))), PRESENT)
+        require(len(present) > 0, "TenseTransfer needs present sentences in the test split: use a larger one")
         batches = list(batches_of(trainer, pl_module, "test", present))
         sentences = [sentence for batch in batches for sentence in batch_text(pl_module.vocabulary, batch)]
         moved_BZ = posterior_means(pl_module, batches) + self.scale * self._vector(trainer, pl_module, corpus)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from lightning_modules import TextAutoencoder
 
 MEANING = {
     "test/reconstruction": "-log p(x|z), z from the posterior; nats a sentence, EOS counted",
-    "test/reconstruction_bleu": "BLEU-4 of greedy reconstructions from the posterior's mean",
+    "test/reconstruction_bleu": "BLEU-4 of greedy reconstructions from the posterior's mean; <unk> counts as a word",
     "test/reconstruction_exact": "share of sentences that come back word for word",
     "test/prior_grammatical": "share of greedy prior samples in the grammar's language",
     "test/prior_grammatical_sampled": "the same of sampled ones",
@@ -70,6 +71,8 @@ class Summary(Callback):
             "metrics": figures,
         }
         file = run_folder(trainer, "test_metrics.json")
+        if self.fit_seconds is None:
+            record["fit_seconds"] = _seconds_of_fit(file)
         file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         table = Table(title=f"{corpus.corpus}: {record['sentences']:,} test sentences")
         table.add_column("quantity")
@@ -86,7 +89,17 @@ def _print_files(console: Console, folder: Path) -> None:
     shown = [file for part in ("samples", "plots", "checkpoints") for file in sorted((folder / part).glob("*"))]
     console.print(f"run folder: {folder}", soft_wrap=True)
     console.print("  " + "  ".join(str(file.relative_to(folder)) for file in shown), soft_wrap=True)
-    if list((folder / "wandb").glob("offline-run-*")):
-        console.print(
-            f"W&B was offline: look with `wandb leet {folder / 'wandb'}`, sync with `wandb sync`", soft_wrap=True
-        )
+    offline = sorted((folder / "wandb").glob("offline-run-*"))
+    if offline:
+        wandb = Path(sys.executable).with_name("wandb")
+        hint = f"look with `{wandb} leet {offline[-1]}`, sync with `{wandb} sync {offline[-1]}`"
+        console.print(f"W&B was offline: {hint}", soft_wrap=True)
+
+
+def _seconds_of_fit(file: Path) -> float | None:
+    """What an earlier test of the run noted; a later one did not see the fit."""
+    try:
+        noted: float | None = json.loads(file.read_text(encoding="utf-8")).get("fit_seconds")
+    except (OSError, ValueError):
+        return None
+    return noted

@@ -13,7 +13,7 @@ from datamodules.batch import TokenBatch
 class Throughput(Callback):
     """`train/tokens_per_second`: real tokens (words and EOS, no padding) of the global batch over wall time.
 
-    Logged over the steps since the last time; validation is not counted.
+    Logged over the training steps since the last time; validation and reading batches are not counted.
 
     Args:
         every_n_steps: How often it is logged.

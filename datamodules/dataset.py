@@ -1,21 +1,43 @@
-"""Encoded sentences on disk, read a batch at a time."""
+"""What is made of raw text and kept on disk: the vocabulary, and encoded sentences that are read a batch at a time."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
+import datasets
 import numpy as np
 import numpy.typing as npt
 from datasets import Dataset, Features, List, Value
+from filelock import FileLock
 from tokenizers import Tokenizer
 from torch.utils.data import Dataset as TorchDataset
 
 from datamodules.batch import TokenBatch
 from datamodules.bucketing import BatchRows
+from datamodules.vocabulary import VocabularyConfig, build_vocabulary, read_vocabulary
 
 Overflow = Literal["drop", "truncate"]
+
+
+def cached_vocabulary(train: Dataset, config: VocabularyConfig) -> Tokenizer:
+    """The vocabulary of a training split: built once, under a lock, then read by every later run and rank.
+
+    Raises:
+        UsageError: No word is left.
+    """
+    key = hashlib.sha256(f"{train._fingerprint}|{config}|2".encode()).hexdigest()[:16]
+    folder = Path(datasets.config.HF_DATASETS_CACHE) / "textae"
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{key}.vocabulary.json"
+    with FileLock(file.with_suffix(".lock")):
+        if not file.exists():
+            unfinished = file.with_suffix(".part")
+            unfinished.write_text(build_vocabulary(_texts(train), config).to_str(), encoding="utf-8")
+            unfinished.replace(file)
+    return read_vocabulary(file)
 
 
 def encode(dataset: Dataset, vocabulary: Tokenizer, max_words: int | None, overflow: Overflow, desc: str) -> Dataset:
@@ -74,3 +96,8 @@ class SentenceDataset(TorchDataset[TokenBatch]):
             labels=columns["label"] if self.has_labels else None,
             share=batch.share,
         )
+
+
+def _texts(dataset: Dataset) -> Iterator[str]:
+    for rows in dataset.select_columns("text").iter(batch_size=10_000):
+        yield from rows["text"]

@@ -13,7 +13,7 @@ from pathlib import Path
 from datasets import Dataset, Features, Value, load_dataset
 from datasets.exceptions import DatasetGenerationError
 from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 from nltk.tokenize import TweetTokenizer
 
 from datamodules.errors import UsageError, require
@@ -54,7 +54,10 @@ def read_hub(source: HubSource, split: str, corpus: str) -> Dataset:
         UsageError: It is not to be had, or has no such split or column; names the ways out.
     """
     files = _download(source, source.splits[split], corpus)
-    dataset = load_dataset("parquet", data_files={split: files}, split=split)
+    try:
+        dataset = load_dataset("parquet", data_files={split: files}, split=split)
+    except Exception as error:  # a damaged file: of three libraries' types
+        raise _not_to_be_had(source, corpus, error) from error
     columns = [*source.text, *([source.label] if source.label else [])]
     missing = [column for column in columns if column not in dataset.column_names]
     require(
@@ -96,7 +99,7 @@ def read_folder(folder: Path, split: str) -> Dataset:
         )
         try:
             dataset = dataset.add_column("label", [int(label) for label in labels])
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise UsageError(f"{labels_file}: labels are integers, one a line ({error})") from error
     return dataset
 
@@ -145,7 +148,7 @@ def _download(source: HubSource, split: str, corpus: str) -> list[str]:
             allow_patterns=patterns,
             local_files_only=failure is not None,
         )
-    except LocalEntryNotFoundError as error:
+    except Exception as error:
         raise _not_to_be_had(source, corpus, failure or error) from error
     files = sorted(str(file) for pattern in patterns for file in Path(folder).glob(pattern))
     if not files:

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import datasets
 from datasets import Dataset
-from filelock import FileLock
 from pytorch_lightning import LightningDataModule
 from tokenizers import Tokenizer
 from torch.utils.data import DataLoader
 
 from datamodules.batch import TokenBatch
 from datamodules.bucketing import BatchingConfig, BucketSampler
-from datamodules.dataset import Overflow, SentenceDataset, encode
+from datamodules.dataset import Overflow, SentenceDataset, cached_vocabulary, encode
 from datamodules.errors import UsageError, require
 from datamodules.sources import SPLITS, HubSource, read_folder, read_hub, tweet_tokenize
-from datamodules.vocabulary import VocabularyConfig, build_vocabulary, read_vocabulary
+from datamodules.vocabulary import VocabularyConfig, read_vocabulary
 
 
 @dataclass(frozen=True)
@@ -94,6 +90,11 @@ class TextDataModule(LightningDataModule):
         root = os.environ.get("DATA_DIR")
         if data_dir is None and root and not self.built_in:
             data_dir = str(Path(root) / self.corpus)
+            require(
+                Path(data_dir).expanduser().is_dir(),
+                f"DATA_DIR is {root}, which has no folder {self.corpus}: it is to hold one folder a corpus. Unset it "
+                "to take the corpus from the hub; a folder of this corpus alone goes to --data.init_args.data_dir",
+            )
         self.data_dir = None if data_dir is None else Path(data_dir).expanduser().absolute()
         self._vocabulary: Tokenizer | None = None
         self._splits: dict[str, SentenceDataset] = {}
@@ -115,20 +116,10 @@ class TextDataModule(LightningDataModule):
         if self.vocabulary_config.file is not None:
             return read_vocabulary(self.vocabulary_config.file)
         train = self.read_split("train")
-        key = hashlib.sha256(f"{train._fingerprint}|{self.vocabulary_config}|1".encode()).hexdigest()[:16]
-        folder = Path(datasets.config.HF_DATASETS_CACHE) / "textae"
-        folder.mkdir(parents=True, exist_ok=True)
-        file = folder / f"{key}.vocabulary.json"
-        with FileLock(file.with_suffix(".lock")):
-            if not file.exists():
-                try:
-                    tokenizer = build_vocabulary(_texts(train), self.vocabulary_config)
-                except UsageError as error:
-                    raise UsageError(f"{self._source('train')}: {error}") from error
-                unfinished = file.with_suffix(".part")
-                unfinished.write_text(tokenizer.to_str(), encoding="utf-8")
-                unfinished.replace(file)
-        return read_vocabulary(file)
+        try:
+            return cached_vocabulary(train, self.vocabulary_config)
+        except UsageError as error:
+            raise UsageError(f"{self._source('train')}: {error}") from error
 
     def read_split(self, split: str) -> Dataset:
         """The raw text of a split: column `text`, and `label` if the corpus has labels.
@@ -200,13 +191,15 @@ class TextDataModule(LightningDataModule):
     def _loader(self, split: str, training: bool) -> DataLoader[TokenBatch]:
         dataset = self.split(split)
         trainer = self.trainer
+        ranks = trainer.world_size if trainer else 1
+        require(len(dataset) >= ranks, f"the {split} split has {len(dataset)} sentences for {ranks} processes")
         sampler = BucketSampler(
             dataset.lengths,
             self.batching,
             training=training,
             seed=self.seed,
             rank=trainer.global_rank if trainer else 0,
-            world_size=trainer.world_size if trainer else 1,
+            world_size=ranks,
         )
         return DataLoader(
             dataset,
@@ -253,8 +246,3 @@ class TextDataModule(LightningDataModule):
         remaining = len(whole) - start
         train = whole.select(range(start, start + min(self.subset.train or remaining, remaining)))
         return self._tokenize(train, "train")
-
-
-def _texts(dataset: Dataset) -> Iterator[str]:
-    for rows in dataset.select_columns("text").iter(batch_size=10_000):
-        yield from rows["text"]

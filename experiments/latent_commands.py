@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
 from datamodules.errors import UsageError, require
-from experiments.runs import find_checkpoint
+from experiments.runs import find_checkpoint, write_json
 from lightning_modules import TextAutoencoder
 from lightning_modules.checkpoint import load_model
 from lightning_modules.decoding.interpolation import interpolate
@@ -40,11 +38,7 @@ def run(command: str, args: list[str]) -> None:
         table.add_row(*row.values())
     Console().print(table)
     if options.output is not None:
-        text = json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
-        try:
-            Path(options.output).write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise UsageError(f"--output {options.output} cannot be written: {error.strerror}") from error
+        write_json(options.output, rows)
 
 
 def _device(name: str) -> torch.device:

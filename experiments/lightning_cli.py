@@ -14,11 +14,12 @@ from pytorch_lightning.loggers import WandbLogger
 import callbacks  # noqa: F401 - its classes can then be named without their module
 from datamodules.errors import UsageError, require
 from datamodules.text import TextDataModule
-from experiments.runs import EXPERIMENTS, new_run_folder, run_folder_of
+from experiments.runs import EXPERIMENTS, new_run_folder, require_writable, run_folder_of
 from lightning_modules import TextAutoencoder
 from lightning_modules.checkpoint import read_checkpoint
 
 SUBCOMMANDS = ("fit", "validate", "test", "predict")
+# What Lightning takes for a path, but would look for in the new run's own folder.
 KEYWORDS = ("last", "best", "hpc", "registry")
 
 
@@ -99,6 +100,8 @@ class TextCLI(LightningCLI):
             folder = run_folder_of(Path(config.ckpt_path)) or new_run_folder(root)
         else:
             folder = root.absolute()
+        if self.subcommand is not None:
+            require_writable(folder)
         config.trainer.default_root_dir = str(folder)
         config.checkpoint.dirpath = str(folder / "checkpoints")
         _point_loggers_at(config, folder, keep_csv=self.subcommand == "fit")
@@ -131,7 +134,11 @@ class TextCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Reads the checkpoint early, for a clear error; unlike Lightning's, the configuration stays as it is given."""
         path = self.config[self.config.subcommand].get("ckpt_path") if self.config.get("subcommand") else None
-        if path is not None and not path.startswith(KEYWORDS):
+        require(
+            path not in KEYWORDS,
+            f"--ckpt_path {path}: give the file itself, such as runs/NAME/VERSION/checkpoints/last.ckpt",
+        )
+        if path is not None:
             read_checkpoint(path)
 
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from datamodules.errors import UsageError, require
+from experiments.runs import write_json
 
 
 def run(args: list[str]) -> None:
@@ -23,7 +24,7 @@ def run(args: list[str]) -> None:
     options = parser.parse_args(args)
     records = [record for folder in options.runs for record in _records(Path(folder))]
     if options.output is not None:
-        Path(options.output).write_text(json.dumps(records, indent=2) + "\n", encoding="utf-8")
+        write_json(options.output, records)
     _print(records)
 
 

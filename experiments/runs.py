@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import netrc
 import os
+import socket
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -66,16 +68,21 @@ def find_run(args: list[str]) -> list[str]:
 
 
 def new_run_folder(root: Path) -> Path:
-    """A new version's folder below `root`; every process of a job gets the same one, through the environment."""
+    """A new version's folder below `root`; every process of a job gets the same one, through the environment.
+
+    A version that the environment names gets a number where a run of that name has finished.
+    """
     version = os.environ.get(VERSION_VARIABLE) or os.environ.get("SLURM_JOB_ID")
     if version is None and "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun's ranks share nothing but their parent
         version = f"torchrun_{os.environ['TORCHELASTIC_RUN_ID']}_{os.getppid()}"
+    taken = "finished"
     if version is None:
-        version = stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-        number = 1
-        while (root / version).exists():
-            number += 1
-            version = f"{stamp}_{number}"
+        version = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+        taken = ""
+    first, number = version, 1
+    while (root / version / taken).exists():
+        number += 1
+        version = f"{first}_{number}"
     os.environ[VERSION_VARIABLE] = version
     return (root / version).absolute()
 
@@ -106,16 +113,65 @@ def run_folder_of(checkpoint: Path) -> Path | None:
 
 
 def wandb_mode(environment: Mapping[str, str]) -> str:
-    """`WANDB_MODE` if set, else online where a key is found, else offline: W&B never asks and never waits."""
+    """`WANDB_MODE` if set, else online where a key is found and its server answers, else offline.
+
+    So W&B never asks for an account and never waits for a network that is not there.
+    """
     if "WANDB_MODE" in environment:
         return environment["WANDB_MODE"]
-    return "online" if environment.get("WANDB_API_KEY") or _has_netrc_key(environment) else "offline"
+    servers = [environment["WANDB_BASE_URL"]] if "WANDB_BASE_URL" in environment else _default_servers()
+    known = [server for server in servers if environment.get("WANDB_API_KEY") or _has_netrc_key(environment, server)]
+    if not known:
+        return "offline"
+    if any(_answers(server) for server in known) or {"HTTPS_PROXY", "https_proxy"} & environment.keys():
+        return "online"
+    print(f"W&B: there is a key, but {known[0]} does not answer; recording offline (WANDB_MODE=online insists)")
+    return "offline"
 
 
-def _has_netrc_key(environment: Mapping[str, str]) -> bool:
-    host = urlparse(environment.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+def _default_servers() -> list[str]:
+    import wandb  # half a second, which other commands need not wait for
+
+    return list(dict.fromkeys((str(wandb.Settings().base_url), "https://api.wandb.ai")))
+
+
+def _has_netrc_key(environment: Mapping[str, str], server: str) -> bool:
     file = Path(environment.get("NETRC", Path.home() / ".netrc"))
+    url = urlparse(server)
     try:
-        return netrc.netrc(file).authenticators(host) is not None
+        keys = netrc.netrc(file)
+        return any(keys.authenticators(host or "") is not None for host in (url.netloc, url.hostname))
     except (OSError, netrc.NetrcParseError):
         return False
+
+
+def _answers(server: str) -> bool:
+    url = urlparse(server)
+    try:
+        with socket.create_connection((url.hostname, url.port or (80 if url.scheme == "http" else 443)), timeout=3):
+            return True
+    except OSError:
+        return False
+
+
+def require_writable(folder: Path) -> None:
+    """Checks, before anything is trained or tested, that a run folder can be made or written to.
+
+    Raises:
+        UsageError: It cannot.
+    """
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    usable = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+    require(usable, f"run folder {folder} cannot be written to, for {there} cannot: choose another with --runs")
+
+
+def write_json(file: str, content: object) -> None:
+    """Writes the file that `--output` asks for.
+
+    Raises:
+        UsageError: It cannot be written.
+    """
+    try:
+        Path(file).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"--output {file} cannot be written: {error.strerror}") from error

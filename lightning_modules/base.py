@@ -194,10 +194,18 @@ class TextAutoencoder(LightningModule, ABC):
             raise UsageError(
                 f"the checkpoint is of the family {family}, the configuration asks for {type(self).__name__}"
             )
+        shapes = {name: weights.shape for name, weights in checkpoint["state_dict"].items()}
+        mine = {name: weights.shape for name, weights in self.state_dict().items()}
+        other = sorted(name for name in shapes.keys() | mine.keys() if shapes.get(name) != mine.get(name))
         if checkpoint["hyper_parameters"]["vocabulary"] != self.hparams["vocabulary"]:
             raise UsageError(
                 "the checkpoint has another vocabulary than the data: evaluate on the corpus it was trained on, or "
                 "give the data its words with --data.init_args.vocabulary.file RUN/vocabulary.json"
+            )
+        if other:
+            raise UsageError(
+                f"the checkpoint's weights have other sizes than the configuration asks for ({other[0]}: "
+                f"{shapes.get(other[0])}, not {mine.get(other[0])}): use the config.yaml of its run"
             )
 
     def _evaluate(self, stage: str, batch: TokenBatch) -> None:

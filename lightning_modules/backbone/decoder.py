@@ -34,6 +34,7 @@ class DecoderConfig:
         initial_state: How z sets the state: `hidden` (h0 = Wz, c0 = 0), `hidden_tanh` (h0 = tanh Wz, c0 = 0), `cell`
             (c0 = Wz, h0 = tanh c0; He et al. 2019) or `both` (h0 = Wz, c0 = Uz; Xu & Durrett 2018).
         dropout: On the word embeddings, and between layers.
+        input_dropout: On the whole input, z beside or in the embeddings included (Kruengkrai 2019).
         output_dropout: On the states before the output layer.
         tied: The output layer's weights are the word embeddings (behind a linear map where the sizes differ).
         output_bias: Whether the output layer has a bias.
@@ -53,6 +54,7 @@ class DecoderConfig:
     concat_size: int | None = None
     initial_state: Literal["hidden", "hidden_tanh", "cell", "both"] = "hidden"
     dropout: float = 0.0
+    input_dropout: float = 0.0
     output_dropout: float = 0.0
     tied: bool = False
     output_bias: bool = True
@@ -64,7 +66,7 @@ class DecoderConfig:
     def __post_init__(self) -> None:
         for name in ("hidden_size", "layers", "max_words"):
             require(getattr(self, name) > 0, f"decoder.{name} is {getattr(self, name)}: give a positive number")
-        for name in ("dropout", "output_dropout"):
+        for name in ("dropout", "input_dropout", "output_dropout"):
             require(
                 0 <= getattr(self, name) < 1, f"decoder.{name} is {getattr(self, name)}: give a probability below 1"
             )
@@ -101,6 +103,7 @@ class Decoder(nn.Module):
             "state", latent_size, state_size * (2 if config.initial_state == "both" else 1)
         )
         self.dropout = nn.Dropout(config.dropout)
+        self.input_dropout = nn.Dropout(config.input_dropout)
         self.network = recurrent(
             config.cell, embedding_size + concat_size, config.hidden_size, config.layers, config.dropout
         )
@@ -160,7 +163,7 @@ class Decoder(nn.Module):
         if "concat" in self.config.latent:
             code = self.to_concat(code_BZ)[:, None].expand(-1, inputs_BT.shape[1], -1)
             embedded = torch.cat((embedded, code.to(embedded.dtype)), dim=2)
-        return embedded
+        return self.input_dropout(embedded)
 
     def _from_latent(self, place: str, latent_size: int, size: int) -> nn.Linear | None:
         return nn.Linear(latent_size, size, bias=self.config.latent_bias) if place in self.config.latent else None

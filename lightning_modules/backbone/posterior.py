@@ -21,14 +21,15 @@ class PosteriorConfig:
         latent_size: Z.
         heads: A linear map for the mean and one for the scale, directly or each behind a highway layer (Bowman 2016).
         bias: Whether the heads have a bias.
-        scale: What the second head gives: the log-variance, or the variance through a softplus (Bowman 2016).
+        scale: What the second head gives: the log-variance, the log of the standard deviation (Xu & Durrett 2018), or
+            the variance through a softplus (Bowman 2016).
         min_log_variance: Lower limit of the log-variance (SentenceMIM's code: -10).
     """
 
     latent_size: int = 32
     heads: Literal["linear", "highway"] = "linear"
     bias: bool = True
-    scale: Literal["log_variance", "softplus"] = "log_variance"
+    scale: Literal["log_variance", "log_std", "softplus"] = "log_variance"
     min_log_variance: float | None = None
 
     def __post_init__(self) -> None:
@@ -83,6 +84,8 @@ class PosteriorHeads(nn.Module):
     def forward(self, summary_BS: Tensor) -> Gaussian:
         """(B, S) to Gaussians over (B, Z), in float32 or better whatever the precision of the summary."""
         log_variance = at_least_float32(self.scale(summary_BS))
+        if self.config.scale == "log_std":
+            log_variance = 2 * log_variance
         if self.config.scale == "softplus":
             # Far below 0 the softplus is exp, and underflows.
             small = log_variance < -15

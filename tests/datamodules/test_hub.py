@@ -429,6 +429,12 @@ def test_missing_split_names_the_ways_out(hub: HubStandIn) -> None:
     assert "validation" in message
 
 
+def test_damaged_file_names_the_ways_out(hub: HubStandIn) -> None:
+    publish_ptb(hub)
+    hub.write(PTB_ID, "penn_treebank/train/0000.parquet", b"PAR1 but no more", CONVERTED)
+    assert_names_the_ways_out(message_of(PTB()), PTB_ID, "ptb")
+
+
 def test_missing_configuration_names_the_ways_out(hub: HubStandIn) -> None:
     hub.add(WIKITEXT_ID, dict.fromkeys(("train", "validation", "test"), table({"text": ["a"]}, text=STRING)), "other")
     message = message_of(WikiText2())

@@ -218,7 +218,7 @@ def test_everything_takes_a_root_of_four_folders(
 def work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, int]:
     """Counts rows encoded and vocabularies built, with an empty cache."""
     done = {"rows": 0, "vocabularies": 0}
-    encode_rows, build = datamodules.dataset._encode_rows, datamodules.text.build_vocabulary
+    encode_rows, build = datamodules.dataset._encode_rows, datamodules.dataset.build_vocabulary
 
     def counting_encode(rows: Any, **kwargs: Any) -> Any:
         done["rows"] += len(rows["text"])
@@ -229,7 +229,7 @@ def work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, int]:
         return build(*args)
 
     monkeypatch.setattr(datamodules.dataset, "_encode_rows", counting_encode)
-    monkeypatch.setattr(datamodules.text, "build_vocabulary", counting_build)
+    monkeypatch.setattr(datamodules.dataset, "build_vocabulary", counting_build)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     return done
 
@@ -445,7 +445,7 @@ def test_two_processes_at_once_build_one_vocabulary(tmp_path: Path, monkeypatch:
         time.sleep(0.5)  # time enough for the other to arrive
         return build_vocabulary(*args)
 
-    monkeypatch.setattr(datamodules.text, "build_vocabulary", slow_build)
+    monkeypatch.setattr(datamodules.dataset, "build_vocabulary", slow_build)
     processes = multiprocessing.get_context("fork")
     barrier = processes.Barrier(2)
     asking = [processes.Process(target=ask_for_vocabulary, args=(tmp_path, name, barrier)) for name in ("one", "two")]

@@ -221,9 +221,37 @@ def test_checkpoints_that_do_not_fit(
         for command in (own, ("sample",)):
             option = "--ckpt_path" if command == own else "--checkpoint"
             assert damaged.name in textae(*command, f"{option}={damaged}", fails=True).error
+    for name in (
+        "best.ckpt",
+        "last.ckpt",
+        "lastrun.ckpt",
+    ):  # in this folder, with names that Lightning has a meaning for
+        (tmp_path / name).write_bytes(best.read_bytes()[:100])
+        assert name in textae(*own, f"--ckpt_path={name}", fails=True).error
+    size = "--model.init_args.encoder.hidden_size=47"
+    error = textae(*own, *quiet, size, f"--ckpt_path={best}", fails=True).error
+    assert "config.yaml" in error and "encoder" in error
     text = tmp_path / "text.ckpt"
     text.write_text("no checkpoint")
     assert "text.ckpt" in textae("sample", f"--checkpoint={text}", fails=True).error
+
+
+@pytest.mark.parametrize("command", ["fit", "test"])
+@pytest.mark.parametrize("word", ["last", "best", "hpc"])
+def test_a_checkpoint_is_named_by_its_file(command: str, word: str, trained: Any, textae: Command) -> None:
+    config = trained.run / "config.yaml"
+    assert f"--ckpt_path {word}" in textae(command, f"--config={config}", f"--ckpt_path={word}", fails=True).error
+
+
+def test_runs_that_cannot_be_written(textae: Command, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "--runs" in textae("fit", "--config=daae_reviews", "--runs=file", fails=True).error
+
+
+def test_data_dir_that_is_no_root_of_corpora(textae: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    error = textae("fit", "--config=ae_yelp", fails=True).error
+    assert "DATA_DIR" in error and str(tmp_path) in error and "folder yelp" in error
 
 
 def test_a_bug_keeps_its_traceback(textae: Command, monkeypatch: pytest.MonkeyPatch) -> None:

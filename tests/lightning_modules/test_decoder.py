@@ -273,6 +273,18 @@ def test_word_dropout_does_not_depend_on_companions(monkeypatch: pytest.MonkeyPa
         assert torch.equal(alone, together[row : row + 1, : alone.shape[1]])
 
 
+def test_input_dropout_drops_features_of_z_and_of_embeddings_alike_and_in_training_only() -> None:
+    torch.manual_seed(0)
+    config = DecoderConfig(hidden_size=4, latent=("concat",), input_dropout=0.25)
+    decoder = Decoder(config, nn.Embedding(9, 300), 100)
+    nn.init.ones_(decoder.embedding.weight)
+    seen = decoder._embed(torch.full((20, 5), 6), torch.ones(20, 100))
+    for part in (seen[..., :300], seen[..., 300:]):
+        share = float((part == 0).float().mean())
+        assert abs(share - 0.25) < 4 * (0.25 * 0.75 / part.numel()) ** 0.5
+    assert bool((decoder.eval()._embed(torch.full((2, 5), 6), torch.ones(2, 100)) == 1).all())
+
+
 def test_output_dropout_is_on_the_states_and_in_training_only() -> None:
     made = decoder(DecoderConfig(hidden_size=STATE, output_dropout=0.25))
     seen: list[Tensor] = []

@@ -90,6 +90,11 @@ def test_heads_without_bias_map_nothing_to_the_standard_normal() -> None:
     assert not posterior.mean.any() and not posterior.log_variance.any()
 
 
+def test_a_log_std_head_gives_the_log_of_the_standard_deviation() -> None:
+    made, summary = heads(scale="log_std"), drawn(B, S)
+    torch.testing.assert_close(made(summary).std, made.scale(summary).exp())
+
+
 def test_a_softplus_head_gives_the_variance_itself() -> None:
     made, summary = heads(scale="softplus"), 3 * drawn(B, S)
     output = summary @ made.scale.weight.T + made.scale.bias
