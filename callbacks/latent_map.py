@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from callbacks.latents import batches_of, corpus_of, draw_rows, posterior_means
+from callbacks.latents import corpus_of, labelled_means
 from callbacks.tables import log_picture, run_folder
 from lightning_modules import TextAutoencoder
 
@@ -30,13 +30,12 @@ class LatentMap(Callback):
         if not trainer.is_global_zero:
             return
         assert isinstance(pl_module, TextAutoencoder)
-        batches = list(batches_of(trainer, pl_module, "test", draw_rows(trainer, "test", self.sentences)))
-        labels = [batch.labels for batch in batches if batch.labels is not None]
-        means_BZ = posterior_means(pl_module, batches).cpu()
+        means_BZ, labels_B = labelled_means(trainer, pl_module, "test", self.sentences)
+        means_BZ = means_BZ.cpu()
         finite_B = means_BZ.isfinite().all(1)  # a training that diverged is to end with its figures, too
         points, title = _project(means_BZ[finite_B])
         file = run_folder(trainer, "plots", "latent_map.png")
-        classes = torch.cat(labels).cpu()[finite_B] if labels else None
+        classes = None if labels_B is None else labels_B.cpu()[finite_B]
         draw = _scatter(points, classes, corpus_of(trainer).label_names, title)
         draw.savefig(file, dpi=150)
         log_picture(trainer, "latent_map", file)

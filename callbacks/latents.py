@@ -48,3 +48,10 @@ def posterior_means(model: TextAutoencoder, batches: Iterable[TokenBatch]) -> Te
     with evaluating(model):
         means = [model.encode(batch).mean for batch in batches]
     return torch.cat(means).clone()
+
+
+def labelled_means(trainer: Trainer, model: TextAutoencoder, split: str, count: int) -> tuple[Tensor, Tensor | None]:
+    """(B, Z) posterior means of up to `count` sentences drawn from a split, and their labels (B,) where it has any."""
+    batches = list(batches_of(trainer, model, split, draw_rows(trainer, split, count)))
+    labels = [batch.labels for batch in batches if batch.labels is not None]
+    return posterior_means(model, batches), torch.cat(labels) if labels else None

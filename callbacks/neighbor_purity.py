@@ -6,8 +6,8 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from callbacks.latents import batches_of, draw_rows, posterior_means
-from datamodules.errors import require
+from callbacks.latents import labelled_means
+from datamodules.errors import UsageError, require
 from lightning_modules import TextAutoencoder
 
 
@@ -31,12 +31,12 @@ class NeighborPurity(Callback):
         if not trainer.is_global_zero:
             return
         assert isinstance(pl_module, TextAutoencoder)
-        batches = list(batches_of(trainer, pl_module, "test", draw_rows(trainer, "test", self.sentences)))
-        labels = [batch.labels for batch in batches if batch.labels is not None]
-        require(bool(labels), "NeighborPurity needs a corpus with labels: take it out of trainer.callbacks")
-        count = sum(len(batch) for batch in batches)
+        means_BZ, labels_B = labelled_means(trainer, pl_module, "test", self.sentences)
+        if labels_B is None:
+            raise UsageError("NeighborPurity needs a corpus with labels: take it out of trainer.callbacks")
+        count = len(labels_B)
         require(count > self.k, f"NeighborPurity's k is {self.k}, but there are only {count} sentences: lower it")
-        purity = knn_purity(posterior_means(pl_module, batches), torch.cat(labels), self.k)
+        purity = knn_purity(means_BZ, labels_B, self.k)
         pl_module.log("test/knn_purity", purity, rank_zero_only=True)
 
 

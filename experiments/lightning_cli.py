@@ -11,7 +11,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import WandbLogger
 
-import callbacks  # noqa: F401 - its classes can then be named without their module
+from callbacks.latents import corpus_of
 from datamodules.errors import UsageError, require
 from datamodules.text import TextDataModule
 from experiments.runs import EXPERIMENTS, new_run_folder, require_writable, run_folder_of
@@ -30,7 +30,7 @@ class SaveConfig(SaveConfigCallback):
         """Called by Lightning once, on the first rank."""
         if stage != "fit":
             return
-        data: TextDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        data = corpus_of(trainer)
         if data.data_dir is not None:
             self.config.data.init_args.data_dir = str(data.data_dir)
         file = Path(trainer.default_root_dir) / "config.yaml"
