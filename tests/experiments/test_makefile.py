@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -23,6 +24,12 @@ def make(*args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["make", "-C", str(ROOT), *args], capture_output=True, text=True, timeout=60)
 
 
+def textae_words(*args: str) -> list[str]:
+    """The arguments that `make` would give to `textae`, as a shell splits them."""
+    [line] = [line for line in make("--dry-run", *args).stdout.splitlines() if "/textae " in line]
+    return shlex.split(line)[1:]
+
+
 def test_help_names_every_target() -> None:
     makefile = (ROOT / "Makefile").read_text()
     [phony] = re.findall(r"^\.PHONY: (.*)$", makefile, flags=re.MULTILINE)
@@ -36,13 +43,17 @@ def test_help_names_every_target() -> None:
 
 
 def test_variables_reach_the_command() -> None:
-    planned = make("--dry-run", "train", "EXP=daae_yelp", "ARGS=--trainer.max_epochs=3 --seed_everything=1").stdout
-    assert "textae fit --config daae_yelp --trainer.max_epochs=3 --seed_everything=1" in planned
-    assert "textae fit --config daae_reviews" in make("--dry-run", "train").stdout
-    assert "textae test --run runs/aae_yelp" in make("--dry-run", "evaluate", "EXP=aae_yelp").stdout
-    assert (
-        "textae sample --run runs/x/y --count=3" in make("--dry-run", "sample", "RUN=runs/x/y", "ARGS=--count=3").stdout
-    )
+    options = ["--trainer.max_epochs=3", "--seed_everything=1"]
+    assert textae_words("train", "EXP=daae_yelp", f"ARGS={' '.join(options)}") == [
+        "fit",
+        "--config",
+        "daae_yelp",
+        *options,
+    ]
+    assert textae_words("train") == ["fit", "--config", "daae_reviews"]
+    assert textae_words("evaluate", "EXP=aae_yelp") == ["test", "--run", "runs/aae_yelp"]
+    assert textae_words("evaluate", "RUN=runs/my own") == ["test", "--run", "runs/my own"]
+    assert textae_words("sample", "RUN=runs/x/y", "ARGS=--count=3") == ["sample", "--run", "runs/x/y", "--count=3"]
 
 
 def test_every_target_can_be_planned() -> None:
