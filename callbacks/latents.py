@@ -20,7 +20,7 @@ CHUNK = 512
 
 def corpus_of(trainer: Trainer) -> TextDataModule:
     """The trainer's data module."""
-    corpus = trainer.datamodule  # type: ignore[attr-defined]
+    corpus = trainer.datamodule  # type: ignore[attr-defined]  # Lightning attaches it, untyped
     assert isinstance(corpus, TextDataModule), "studies need a TextDataModule"
     return corpus
 

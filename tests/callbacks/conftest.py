@@ -63,7 +63,7 @@ def quiet_trainer(folder: Path, callbacks: Sequence[pl.Callback] = (), **options
         "default_root_dir": str(folder),
         "callbacks": list(callbacks),
     }
-    return pl.Trainer(**(settings | options))  # type: ignore[arg-type]
+    return pl.Trainer(**(settings | options))  # type: ignore[arg-type]  # options of many types
 
 
 @pytest.fixture(scope="session")

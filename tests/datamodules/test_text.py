@@ -295,7 +295,7 @@ def test_loaders_of_several_ranks_share_each_split(folder: str) -> None:
     modules = []
     for rank in range(2):
         module = TextFolder(data_dir=folder, batching=BatchingConfig(sentences=5, eval_sentences=3), seed=4)
-        module.trainer = SimpleNamespace(global_rank=rank, world_size=2)  # type: ignore[assignment]
+        module.trainer = SimpleNamespace(global_rank=rank, world_size=2)  # type: ignore[assignment]  # a stand-in
         modules.append(module)
     for split, lines in SENTENCES.items():
         one, other = (list(loaders(module)[split]) for module in modules)
