@@ -16,6 +16,8 @@ from lightning_modules.decoding.text import to_text
 class Predictions(Callback):
     """Writes the greedy reconstruction of every sentence to `samples/predictions.txt`, in the order of the split.
 
+    Of a language model, which has no latent, it writes each sentence's -log p(x) in nats instead.
+
     Blank lines and sentences of more than `subset.max_words` words are no part of a split, and have no line here.
 
     With several ranks, each writes its own sentences to `samples/predictions.<rank>.txt`, behind their row numbers.
@@ -34,9 +36,11 @@ class Predictions(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Decodes a batch."""
-        assert isinstance(pl_module, TextAutoencoder)
-        decoded = to_text(pl_module, reconstruct(pl_module, batch))
-        self.lines += zip(batch.index.tolist(), decoded, strict=True)
+        if isinstance(pl_module, TextAutoencoder):
+            lines = to_text(pl_module, reconstruct(pl_module, batch))
+        else:
+            lines = [f"{nll:.4f}" for nll in outputs.tolist()]
+        self.lines += zip(batch.index.tolist(), lines, strict=True)
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the file."""

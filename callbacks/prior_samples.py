@@ -8,7 +8,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from callbacks.latents import corpus_of
 from callbacks.tables import log_table
 from datamodules import Reviews
-from lightning_modules import TextAutoencoder
+from lightning_modules import TextModel
 from lightning_modules.decoding.search import greedy, sample
 from lightning_modules.decoding.text import to_text
 from lightning_modules.randomness import SentenceRandom
@@ -48,9 +48,9 @@ class PriorSamples(Callback):
                 pl_module.log(f"test/{name}", share, rank_zero_only=True)
 
     def _write(self, pl_module: LightningModule, count: int) -> tuple[list[str], list[str]]:
-        assert isinstance(pl_module, TextAutoencoder)
+        assert isinstance(pl_module, TextModel)
         random = SentenceRandom(torch.arange(count, device=pl_module.device), pl_module.seed, -1)
-        z_BZ = random.normal("prior samples", pl_module.posterior_config.latent_size)
+        z_BZ = pl_module.prior_latents(random)
         return to_text(pl_module, greedy(pl_module, z_BZ)), to_text(pl_module, sample(pl_module, z_BZ, random))
 
     def _show(self, trainer: Trainer, decoded: list[str], sampled: list[str]) -> None:

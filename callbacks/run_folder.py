@@ -7,7 +7,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from callbacks.tables import run_folder
 from datamodules.errors import UsageError
-from lightning_modules import TextAutoencoder
+from lightning_modules import TextModel
 
 
 class RunFolder(Callback):
@@ -22,7 +22,7 @@ class RunFolder(Callback):
         Raises:
             UsageError: Another process trains in the folder.
         """
-        assert isinstance(pl_module, TextAutoencoder)
+        assert isinstance(pl_module, TextModel)
         if stage != "fit" or not trainer.is_global_zero:
             return
         self.lock = FileLock(run_folder(trainer, ".lock"), timeout=0)

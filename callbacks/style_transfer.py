@@ -44,6 +44,7 @@ class TenseTransfer(Callback):
             isinstance(corpus, Reviews),
             f"TenseTransfer needs the corpus reviews, not {corpus.corpus}: take it out of trainer.callbacks",
         )
+        require(isinstance(pl_module, TextAutoencoder), "TenseTransfer needs a model with a latent")
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Makes the vector and changes every present sentence of the test split."""

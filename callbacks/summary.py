@@ -14,9 +14,11 @@ from rich.table import Table
 from callbacks.latents import corpus_of
 from callbacks.provenance import provenance
 from callbacks.tables import run_folder
-from lightning_modules import TextAutoencoder
+from lightning_modules import TextModel
 
 MEANING = {
+    "test/nll": "-log p(x), exact; nats a sentence, EOS counted",
+    "test/perplexity": "exp(nats a token), EOS counted in both, BOS in neither, words as the corpus has them",
     "test/reconstruction": "-log p(x|z), z from the posterior; nats a sentence, EOS counted",
     "test/reconstruction_bleu": "BLEU-4 of greedy reconstructions from the posterior's mean; <unk> counts as a word",
     "test/reconstruction_exact": "share of sentences that come back word for word",
@@ -54,7 +56,7 @@ class Summary(Callback):
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Prints and writes."""
-        assert isinstance(pl_module, TextAutoencoder)
+        assert isinstance(pl_module, TextModel)
         if not trainer.is_global_zero:
             return
         figures = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 
 import torch
 from rich.console import Console
@@ -12,7 +11,7 @@ from rich.table import Table
 
 from datamodules.errors import UsageError, require
 from experiments.runs import find_checkpoint, write_json
-from lightning_modules import TextAutoencoder
+from lightning_modules import TextAutoencoder, TextModel
 from lightning_modules.checkpoint import load_model
 from lightning_modules.decoding.interpolation import interpolate
 from lightning_modules.decoding.search import greedy, reconstruct, sample
@@ -27,12 +26,12 @@ def run(command: str, args: list[str]) -> None:
     """Parses the arguments, loads the model, prints a table and writes JSON where that is asked for."""
     options = _parser(command).parse_args(args)
     model = load_model(find_checkpoint(options.run, options.checkpoint), _device(options.device))
-    commands: dict[str, Callable[[TextAutoencoder, argparse.Namespace], Rows]] = {
-        "sample": _sample,
-        "reconstruct": _reconstruct,
-        "interpolate": _interpolate,
-    }
-    rows = commands[command](model, options)
+    if command == "sample":
+        rows = _sample(model, options)
+    else:
+        if not isinstance(model, TextAutoencoder):
+            raise UsageError(f"textae {command} needs a latent, and a {type(model).__name__} has none")
+        rows = _reconstruct(model, options) if command == "reconstruct" else _interpolate(model, options)
     table = Table(*rows[0])
     for row in rows:
         table.add_row(*row.values())
@@ -70,13 +69,13 @@ def _parser(command: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _sample(model: TextAutoencoder, options: argparse.Namespace) -> Rows:
+def _sample(model: TextModel, options: argparse.Namespace) -> Rows:
     require(options.count > 0, f"--count is {options.count}: give 1 or more")
     rows: Rows = []
     for start in range(0, options.count, CHUNK):
         index = torch.arange(start, min(start + CHUNK, options.count), device=model.device)
         random = SentenceRandom(index, options.seed, -1)
-        z_BZ = options.scale * random.normal("prior samples", model.posterior_config.latent_size)
+        z_BZ = options.scale * model.prior_latents(random)
         ids = greedy(model, z_BZ) if options.temperature == 0 else sample(model, z_BZ, random, options.temperature)
         rows += [{"sample": sentence} for sentence in to_text(model, ids)]
     return rows

@@ -15,7 +15,7 @@ from callbacks.latents import corpus_of
 from datamodules.errors import UsageError, require
 from datamodules.text import TextDataModule
 from experiments.runs import EXPERIMENTS, new_run_folder, require_writable, run_folder_of
-from lightning_modules import TextAutoencoder
+from lightning_modules import TextModel
 from lightning_modules.checkpoint import read_checkpoint
 
 SUBCOMMANDS = ("fit", "validate", "test", "predict")
@@ -48,7 +48,7 @@ class TextCLI(LightningCLI):
         common = {"exit_on_error": False, "allow_abbrev": False}
         parser: dict[str, Any] = {**common, "default_config_files": [str(EXPERIMENTS / "_default.yaml")]}
         super().__init__(
-            TextAutoencoder,
+            TextModel,
             TextDataModule,
             subclass_mode_model=True,
             subclass_mode_data=True,

@@ -11,7 +11,8 @@ from torch.nn.functional import softplus
 
 from datamodules.batch import TokenBatch
 from datamodules.errors import require
-from lightning_modules.base import ObjectiveTerms, TextAutoencoder, configured
+from lightning_modules.base import TextAutoencoder
+from lightning_modules.text_model import ObjectiveTerms, configured
 
 
 @dataclass(frozen=True)

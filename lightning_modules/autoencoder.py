@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from datamodules.batch import TokenBatch
-from lightning_modules.base import ObjectiveTerms, TextAutoencoder
+from lightning_modules.base import TextAutoencoder
+from lightning_modules.text_model import ObjectiveTerms
 
 
 class Autoencoder(TextAutoencoder):

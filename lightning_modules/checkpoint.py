@@ -14,7 +14,7 @@ import torch
 
 import lightning_modules
 from datamodules.errors import UsageError, require
-from lightning_modules.base import TextAutoencoder
+from lightning_modules.text_model import TextModel
 
 
 def read_checkpoint(file: str | Path) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def read_checkpoint(file: str | Path) -> dict[str, Any]:
     return dict(checkpoint)
 
 
-def load_model(file: str | Path, device: str | torch.device = "cpu") -> TextAutoencoder:
+def load_model(file: str | Path, device: str | torch.device = "cpu") -> TextModel:
     """The model of a checkpoint, in evaluation mode.
 
     The families of this package are found by themselves, one of your own once its module is imported.
@@ -47,13 +47,13 @@ def load_model(file: str | Path, device: str | torch.device = "cpu") -> TextAuto
     checkpoint = read_checkpoint(file)
     for module in pkgutil.iter_modules(lightning_modules.__path__, "lightning_modules."):
         importlib.import_module(module.name)
-    families = {family.__name__: family for family in _families(TextAutoencoder)}
+    families = {family.__name__: family for family in _families(TextModel)}
     name = checkpoint["family"]
     require(name in families, f"checkpoint {file} is of the family {name}; known are {', '.join(sorted(families))}")
     hyperparameters = checkpoint["hyper_parameters"]
     options = {key: value for key, value in hyperparameters.items() if not key.startswith("_")}
     try:
-        model: TextAutoencoder = families[name](**options)
+        model: TextModel = families[name](**options)
         model.load_state_dict(checkpoint["state_dict"])
     except (TypeError, RuntimeError) as error:
         raise UsageError(f"checkpoint {file} does not fit this version of {name}: {error}") from error

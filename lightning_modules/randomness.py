@@ -51,7 +51,7 @@ class SentenceRandom:
         bits = _hash(_hash((self.index[:, None] << 32) + element) ^ _signed(key))
         # 23 bits and the half that keeps 0 and 1 out are what a float32 holds exactly; one more would round up to 1.
         unit = (((bits >> 40) & 0x7FFFFF).to(torch.float32) + 0.5) * 2.0**-23
-        return unit.view(-1, *shape)
+        return unit.view(len(self.index), *shape)
 
     def normal(self, stream: str, *shape: int, sample: int = 0) -> Tensor:
         """(B, *shape) float32 standard normal numbers; arguments as for `uniform`."""

@@ -71,7 +71,6 @@ class DecoderConfig:
                 0 <= getattr(self, name) < 1, f"decoder.{name} is {getattr(self, name)}: give a probability below 1"
             )
         require(0 <= self.word_dropout <= 1, f"decoder.word_dropout is {self.word_dropout}: give a probability")
-        require(len(self.latent) > 0, "decoder.latent is empty: give state, concat or add, or several")
         require(
             self.cell == "lstm" or self.initial_state not in ("cell", "both"),
             f"decoder.initial_state {self.initial_state} needs decoder.cell lstm: a gru has no cell state",

@@ -17,32 +17,36 @@ from lightning_modules.backbone.posterior import Gaussian, PosteriorConfig, Post
 
 
 class Backbone(nn.Module):
-    """An encoder q(z|x) and a decoder p(x|z).
+    """A decoder p(x|z) and, in families with a latent, an encoder q(z|x).
 
     Args:
         vocabulary_size: V.
         embedding: The word embeddings.
-        encoder: The encoder.
-        posterior: The posterior's heads.
         decoder: The decoder.
         initialization: How the parameters start.
+        encoder: The encoder.
+        posterior: The posterior's heads.
     """
 
     def __init__(
         self,
         vocabulary_size: int,
         embedding: EmbeddingConfig,
-        encoder: EncoderConfig,
-        posterior: PosteriorConfig,
         decoder: DecoderConfig,
         initialization: InitializationConfig,
+        encoder: EncoderConfig | None = None,
+        posterior: PosteriorConfig | None = None,
     ) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocabulary_size, embedding.size)
-        self.encoder_embedding = self.embedding if embedding.shared else nn.Embedding(vocabulary_size, embedding.size)
-        self.encoder = Encoder(encoder, embedding.size)
-        self.posterior = PosteriorHeads(posterior, self.encoder.summary_size)
-        self.decoder = Decoder(decoder, self.embedding, posterior.latent_size)
+        latent_size = 0
+        if encoder is not None and posterior is not None:
+            own = None if embedding.shared else nn.Embedding(vocabulary_size, embedding.size)
+            self.encoder_embedding = own or self.embedding
+            self.encoder = Encoder(encoder, embedding.size)
+            self.posterior = PosteriorHeads(posterior, self.encoder.summary_size)
+            latent_size = posterior.latent_size
+        self.decoder = Decoder(decoder, self.embedding, latent_size)
         initialize(self, self.decoder.output, initialization)
 
     def encode(self, ids_BT: Tensor, lengths_B: Tensor) -> Gaussian:

@@ -13,13 +13,14 @@ from datamodules.errors import require
 from datamodules.vocabulary import BLANK, BOS, EOS, PAD
 from lightning_modules.base import TextAutoencoder
 from lightning_modules.randomness import SentenceRandom
+from lightning_modules.text_model import TextModel
 
 Choose = Callable[[Tensor, int], Tensor]
 # What the decoder never writes: no target is one of them.
 NEVER = (PAD, BOS, BLANK)
 
 
-def greedy(model: TextAutoencoder, z_BZ: Tensor, max_words: int | None = None) -> Tensor:
+def greedy(model: TextModel, z_BZ: Tensor, max_words: int | None = None) -> Tensor:
     """The most probable word at each step.
 
     Args:
@@ -34,7 +35,7 @@ def greedy(model: TextAutoencoder, z_BZ: Tensor, max_words: int | None = None) -
 
 
 def sample(
-    model: TextAutoencoder,
+    model: TextModel,
     z_BZ: Tensor,
     random: SentenceRandom,
     temperature: float = 1.0,
@@ -62,7 +63,7 @@ def reconstruct(model: TextAutoencoder, batch: TokenBatch) -> Tensor:
 
 
 @contextmanager
-def evaluating(model: TextAutoencoder) -> Iterator[None]:
+def evaluating(model: TextModel) -> Iterator[None]:
     """Switches dropout, word dropout, corruption and gradients off."""
     training = model.training
     model.eval()
@@ -73,7 +74,7 @@ def evaluating(model: TextAutoencoder) -> Iterator[None]:
         model.train(training)
 
 
-def _decode(model: TextAutoencoder, z_BZ: Tensor, choose: Choose, max_words: int | None) -> Tensor:
+def _decode(model: TextModel, z_BZ: Tensor, choose: Choose, max_words: int | None) -> Tensor:
     limit = model.decoder_config.max_words if max_words is None else max_words
     require(limit > 0, f"max_words is {limit}: give 1 or more")
     words_B = torch.full((z_BZ.shape[0],), BOS, device=z_BZ.device)
@@ -82,7 +83,7 @@ def _decode(model: TextAutoencoder, z_BZ: Tensor, choose: Choose, max_words: int
     chosen = []
     with evaluating(model):
         for step in range(limit):
-            logits_BV, state = model.backbone.decoder.step(words_B, z_BZ, state)
+            logits_BV, state = model.step(words_B, z_BZ, state)
             logits_BV = logits_BV.float()
             logits_BV[:, NEVER] = float("-inf")
             words_B = torch.where(finished_B, PAD, choose(logits_BV, step))

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from datamodules.batch import TokenBatch
 from datamodules.vocabulary import BOS, EOS, PAD
-from lightning_modules.base import TextAutoencoder
+from lightning_modules.text_model import TextModel
 
 
-def to_text(model: TextAutoencoder, ids_BT: Tensor) -> list[str]:
+def to_text(model: TextModel, ids_BT: Tensor) -> list[str]:
     """Sentences in reading order from ids in the decoder's order; each ends before its first EOS or PAD."""
     words = [_before_end(row) for row in ids_BT.tolist()]
     if model.decoder_config.direction == "right_to_left":

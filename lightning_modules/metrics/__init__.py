@@ -1,0 +1,1 @@
+"""Measurements as torchmetrics: exact under any batching and any number of ranks."""

@@ -1,0 +1,212 @@
+"""The base of every family, with a latent or without: what training and evaluation have in common.
+
+B sentences, T steps, Z latent size.
+"""
+
+from __future__ import annotations
+
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, is_dataclass, replace
+from typing import Any, ClassVar, TypeVar, cast
+
+import torch
+from pytorch_lightning import LightningModule
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+
+from datamodules.batch import TokenBatch
+from datamodules.errors import UsageError, require
+from datamodules.vocabulary import BOS, UNK, parse_vocabulary
+from lightning_modules.backbone.decoder import DecoderConfig, State
+from lightning_modules.backbone.model import Backbone
+from lightning_modules.backbone.views import right_to_left
+from lightning_modules.metrics.perplexity import Perplexity
+from lightning_modules.optimization import OptimizerConfig, make_optimizer, make_schedule
+from lightning_modules.randomness import SentenceRandom
+
+Config = TypeVar("Config")
+
+
+@dataclass(frozen=True)
+class ObjectiveTerms:
+    """What a family's objective gives for a batch, sentence by sentence.
+
+    Attributes:
+        loss: (B,) what is minimised, in the mean over sentences.
+        terms: (B,) each: the named parts that are logged, nats where they are likelihoods.
+    """
+
+    loss: Tensor
+    terms: dict[str, Tensor]
+
+
+class TextModel(LightningModule, ABC):
+    """A model that writes sentences; a family is a subclass that writes its `objective`.
+
+    Args:
+        vocabulary: JSON of the `tokenizers.Tokenizer` whose ids the batches hold; the checkpoint keeps it.
+        decoder: The decoder.
+        optimizer: The optimiser.
+        seed: Decides every random number; the command line sets it from `seed_everything`.
+
+    Attributes:
+        weights: What a schedule may drive, by name; at first the final values, which the constructor was given.
+    """
+
+    monitor: ClassVar[str]
+    """The validation quantity by which checkpoints are chosen, at final weights; lower is better."""
+    terms: ClassVar[tuple[str, ...]]
+    """The names that `objective` gives."""
+    perplexities: ClassVar[Mapping[str, str]] = {}
+    """Perplexities that evaluation reports, and the term, in nats a sentence, of which each is made."""
+    latent_size: int = 0
+    backbone: Backbone
+
+    def __init__(self, vocabulary: str, decoder: DecoderConfig, optimizer: OptimizerConfig, seed: int) -> None:
+        super().__init__()
+        self.save_hyperparameters(logger=False)
+        for name, value in self.hparams.items():
+            if is_dataclass(value) and not isinstance(value, type):
+                self.hparams[name] = asdict(value)  # a checkpoint holds plain values only
+        self.vocabulary = parse_vocabulary(vocabulary)
+        self.decoder_config = configured(DecoderConfig, decoder)
+        self.optimizer_config = configured(OptimizerConfig, optimizer)
+        self.seed = seed
+        self.weights = {"word_dropout": self.decoder_config.word_dropout}
+        # In float64: the sum over a split of float32 values loses digits.
+        means = {term: MeanMetric(nan_strategy="disable") for term in self.terms}
+        perplexities = {name: Perplexity(nan_strategy="disable") for name in self.perplexities}
+        self.metrics = nn.ModuleDict(
+            {
+                f"{stage} {name}": metric.clone().set_dtype(torch.float64)
+                for stage in ("val", "test")
+                for name, metric in (means | perplexities).items()
+            }
+        )
+
+    @abstractmethod
+    def objective(self, batch: TokenBatch) -> ObjectiveTerms:
+        """The family's loss and its named terms, sentence by sentence."""
+
+    def random(self, batch: TokenBatch) -> SentenceRandom:
+        """The batch's random numbers: fresh ones every epoch in training, the same ones whenever it is evaluated."""
+        return SentenceRandom(batch.index, self.seed, self.current_epoch if self.training else -1)
+
+    def set_weight(self, name: str, value: float) -> None:
+        """Sets a weight of the objective, as schedules do.
+
+        Raises:
+            UsageError: The family has no weight of this name.
+        """
+        known = ", ".join(sorted(self.weights))
+        require(name in self.weights, f"{type(self).__name__} has no weight {name} to schedule; it has {known}")
+        self.weights[name] = value
+
+    def decoder_batch(self, batch: TokenBatch) -> TokenBatch:
+        """What the decoder reads and writes: in its own order, and in training with its word dropout."""
+        if self.decoder_config.direction == "right_to_left":
+            batch = right_to_left(batch)
+        if self.training and self.weights["word_dropout"] > 0:
+            dropped = self.random(batch).uniform("word_dropout", batch.inputs.shape[1])
+            dropped = (dropped < self.weights["word_dropout"]) & (batch.inputs != BOS)
+            batch = replace(batch, inputs=batch.inputs.masked_fill(dropped, UNK))
+        return batch
+
+    def token_nll(self, batch: TokenBatch, z_BZ: Tensor) -> Tensor:
+        """-log p(x_t | x_<t, z) in nats, (B, T) in the decoder's order, 0 at padding; word dropout in training only."""
+        return self.backbone.token_nll(self.decoder_batch(batch), z_BZ)
+
+    def reconstruction(self, batch: TokenBatch, z_BZ: Tensor) -> Tensor:
+        """-log p(x|z), (B,) nats a sentence, EOS counted."""
+        return self.token_nll(batch, z_BZ).sum(1)
+
+    def step(self, words_B: Tensor, z_BZ: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """Writes one word: from the word before, z and the state before (none at first) to logits (B, V), new state."""
+        return self.backbone.decoder.step(words_B, z_BZ, state)
+
+    def prior_latents(self, random: SentenceRandom) -> Tensor:
+        """(B, Z) draws from the prior N(0, I), from which the decoder writes new sentences."""
+        return random.normal("prior samples", self.latent_size)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The optimiser's parameter groups."""
+        return [{"params": list(self.parameters())}]
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The optimiser over `parameter_groups`, and its schedule."""
+        optimizer = make_optimizer(self.parameter_groups(), self.optimizer_config)
+        steps = int(self.trainer.estimated_stepping_batches) if self.optimizer_config.schedule == "linear" else 0
+        schedule = make_schedule(optimizer, self.optimizer_config, steps, self.monitor)
+        return optimizer if schedule is None else {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def on_train_batch_start(self, batch: TokenBatch, batch_idx: int) -> None:
+        """Seeds what sentences do not draw themselves (dropout) from the step, so that a resume repeats it."""
+        step = f"{self.seed} {self.current_epoch} {batch_idx} {self.global_rank}"
+        torch.manual_seed(zlib.crc32(step.encode()))
+
+    def training_step(self, batch: TokenBatch, batch_idx: int) -> Tensor | None:
+        """One step of the objective."""
+        objective = self.objective(batch)
+        self.log_objective(batch, objective)
+        return objective.loss.mean() * batch.share
+
+    def log_objective(self, batch: TokenBatch, objective: ObjectiveTerms) -> None:
+        """Logs the loss and the terms of a training step, and the weights at which they were computed."""
+        logged = {f"train/{term}": value.detach().mean() for term, value in objective.terms.items()}
+        self.log_dict(logged | {"train/loss": objective.loss.detach().mean()}, batch_size=len(batch))
+
+    def validation_step(self, batch: TokenBatch, batch_idx: int) -> None:
+        """The objective's terms over the validation split."""
+        self._evaluate("val", batch)
+
+    def test_step(self, batch: TokenBatch, batch_idx: int) -> None:
+        """The objective's terms over the test split."""
+        self._evaluate("test", batch)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Names the family, so that the checkpoint can be loaded without its YAML."""
+        checkpoint["family"] = type(self).__name__
+
+    def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+        """Refuses weights of another family or vocabulary.
+
+        Raises:
+            UsageError: They would load into the wrong words, or not at all.
+        """
+        family = checkpoint.get("family")
+        if family != type(self).__name__:
+            raise UsageError(
+                f"the checkpoint is of the family {family}, the configuration asks for {type(self).__name__}"
+            )
+        shapes = {name: weights.shape for name, weights in checkpoint["state_dict"].items()}
+        mine = {name: weights.shape for name, weights in self.state_dict().items()}
+        other = sorted(name for name in shapes.keys() | mine.keys() if shapes.get(name) != mine.get(name))
+        if checkpoint["hyper_parameters"]["vocabulary"] != self.hparams["vocabulary"]:
+            raise UsageError(
+                "the checkpoint has another vocabulary than the data: evaluate on the corpus it was trained on, or "
+                "give the data its words with --data.init_args.vocabulary.file RUN/vocabulary.json"
+            )
+        if other:
+            raise UsageError(
+                f"the checkpoint's weights have other sizes than the configuration asks for ({other[0]}: "
+                f"{shapes.get(other[0])}, not {mine.get(other[0])}): use the config.yaml of its run"
+            )
+
+    def _evaluate(self, stage: str, batch: TokenBatch) -> None:
+        terms = self.objective(batch).terms
+        for term, value in terms.items():
+            metric = cast(MeanMetric, self.metrics[f"{stage} {term}"])
+            metric.update(value)
+            self.log(f"{stage}/{term}", metric, on_epoch=True, batch_size=len(batch))
+        for name, term in self.perplexities.items():
+            perplexity = cast(Perplexity, self.metrics[f"{stage} {name}"])
+            perplexity.update(terms[term], batch.lengths)
+            self.log(f"{stage}/{name}", perplexity, on_epoch=True, batch_size=len(batch))
+
+
+def configured(kind: type[Config], value: Config | Mapping[str, Any]) -> Config:
+    """The dataclass, also from the mapping that a checkpoint keeps of it."""
+    return kind(**value) if isinstance(value, Mapping) else value
