@@ -29,7 +29,7 @@ class BinaryClusters(TextDataModule):
     corpus = "binary_clusters"
     built_in = True
 
-    def __init__(self, clusters: int = 5, size: int = 100, bits: int = 50, flip: float = 0.05, **kwargs: Any) -> None:
+    def __init__(self, clusters: int = 5, size: int = 100, bits: int = 50, flip: float = 0.1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         require(min(clusters, size, bits) > 0, "clusters, size and bits must be positive")
         require(0 <= flip <= 0.5, f"flip is {flip}: give a probability of at most 0.5, where no cluster is left")

@@ -240,7 +240,11 @@ def test_the_environment_names_the_version(
     [
         ("aae_yelp", "daae_yelp", {"corruption.drop"}),
         ("laae_yelp", "aae_yelp", {"adversary.log_variance_weight"}),
-        ("aae_binary_clusters", "daae_binary_clusters", {"corruption.substitute"}),
+        (
+            "aae_binary_clusters",
+            "daae_binary_clusters",
+            {"corruption.substitute", "adversary.weight", "optimizer.lr"},
+        ),
     ],
 )
 def test_experiments_that_are_compared_differ_in_what_is_compared(

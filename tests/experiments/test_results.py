@@ -34,6 +34,23 @@ def test_results_are_gathered_unchanged_and_averaged_over_seeds(textae: Command,
     assert "a (3 seeds)" in printed and "b (1 seeds)" in printed and "2.0000" in printed
 
 
+def test_runs_of_other_settings_are_not_averaged_together(textae: Command, tmp_path: Path) -> None:
+    measured = {(0.1, 0): 1.0, (0.1, 1): 3.0, (0.2, 0): 10.0}
+    for (lr, seed), value in measured.items():
+        run = tmp_path / "runs" / "a" / f"{lr}-{seed}"
+        write_run(run, "a", {"test/x": value})
+        init = {"optimizer": {"lr": lr, "name": "adam"}, "seed": seed}
+        model = {"class_path": "lightning_modules.Autoencoder", "init_args": init}
+        (run / "config.yaml").write_text(json.dumps({"seed_everything": seed, "model": model}))
+    printed = textae("results", "runs/a", "--output", "all.json").out
+    assert "a lr=0.1 (2 seeds)" in printed and "a lr=0.2 (1 seeds)" in printed
+    assert "2.0000" in printed and "10.0000" in printed
+    written = json.loads((tmp_path / "all.json").read_text())
+    assert [record["settings"] for record in written] == [
+        {"model.init_args.optimizer.lr": lr} for lr, _ in sorted(measured)
+    ]
+
+
 @pytest.mark.parametrize("name", ["missing", "empty", "damaged"])
 def test_results_name_what_is_wrong(name: str, textae: Command, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
