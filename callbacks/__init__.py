@@ -1,5 +1,6 @@
 """What happens around training: measurements, studies and pictures."""
 
+from callbacks.annealing import CyclicalAnnealing, ExponentialDecay, LinearAnnealing, SigmoidAnnealing
 from callbacks.interpolations import Interpolations
 from callbacks.latent_map import LatentMap
 from callbacks.loss_curves import LossCurves
@@ -8,19 +9,26 @@ from callbacks.predictions import Predictions
 from callbacks.prior_samples import PriorSamples
 from callbacks.reconstructions import Reconstructions
 from callbacks.run_folder import RunFolder
+from callbacks.stopping import DecayFromBest, LateEarlyStopping
 from callbacks.style_transfer import TenseTransfer
 from callbacks.summary import Summary
 from callbacks.throughput import Throughput
 
 __all__ = [
+    "CyclicalAnnealing",
+    "DecayFromBest",
+    "ExponentialDecay",
     "Interpolations",
+    "LateEarlyStopping",
     "LatentMap",
+    "LinearAnnealing",
     "LossCurves",
     "NeighborPurity",
     "Predictions",
     "PriorSamples",
     "Reconstructions",
     "RunFolder",
+    "SigmoidAnnealing",
     "Summary",
     "TenseTransfer",
     "Throughput",

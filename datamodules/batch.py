@@ -77,6 +77,19 @@ class TokenBatch:
         """(B, T), true at real targets."""
         return length_mask(self.lengths, self.targets.shape[1])
 
+    def tiled(self, count: int) -> TokenBatch:
+        """The batch `count` times over, one after the other: (count * B) sentences of the same indices."""
+        offsets = torch.arange(count, device=self.positions.device)[:, None] * self.targets.numel()
+        return replace(
+            self,
+            inputs=self.inputs.repeat(count, 1),
+            targets=self.targets.repeat(count, 1),
+            lengths=self.lengths.repeat(count),
+            index=self.index.repeat(count),
+            positions=(self.positions + offsets).flatten(),
+            labels=None if self.labels is None else self.labels.repeat(count),
+        )
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> TokenBatch:
         """The batch on another device."""
         return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import pickle
 import pkgutil
 import zipfile
@@ -47,7 +48,7 @@ def load_model(file: str | Path, device: str | torch.device = "cpu") -> TextMode
     checkpoint = read_checkpoint(file)
     for module in pkgutil.iter_modules(lightning_modules.__path__, "lightning_modules."):
         importlib.import_module(module.name)
-    families = {family.__name__: family for family in _families(TextModel)}
+    families = {family.__name__: family for family in _families(TextModel) if not inspect.isabstract(family)}
     name = checkpoint["family"]
     require(name in families, f"checkpoint {file} is of the family {name}; known are {', '.join(sorted(families))}")
     hyperparameters = checkpoint["hyper_parameters"]

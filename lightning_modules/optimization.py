@@ -29,6 +29,7 @@ class OptimizerConfig:
             `plateau` of the family's monitor.
         factor: By which it falls at a plateau (Kruengkrai 2019: 0.5, Livne et al. 2020: 0.25).
         patience: Validations without an improvement that a plateau allows: with 0 the first one lowers it.
+        wait: As many epochs from the start lower nothing, such as those of an annealing.
         min_lr: It never falls below this.
     """
 
@@ -40,6 +41,7 @@ class OptimizerConfig:
     schedule: Literal["constant", "linear", "plateau"] = "constant"
     factor: float = 0.5
     patience: int = 0
+    wait: int = 0
     min_lr: float = 0.0
 
     def __post_init__(self) -> None:
@@ -49,6 +51,7 @@ class OptimizerConfig:
         require(self.weight_decay >= 0, f"optimizer.weight_decay is {self.weight_decay}: give 0 or more")
         require(0 < self.factor < 1, f"optimizer.factor is {self.factor}: give a number between 0 and 1")
         require(self.patience >= 0, f"optimizer.patience is {self.patience}: give 0 or more")
+        require(self.wait >= 0, f"optimizer.wait is {self.wait}: give 0 or more epochs")
         require(self.min_lr >= 0, f"optimizer.min_lr is {self.min_lr}: give 0 or more")
 
 
@@ -80,4 +83,5 @@ def make_schedule(
     plateau = ReduceLROnPlateau(
         optimizer, factor=config.factor, patience=config.patience, threshold=0.0, min_lr=config.min_lr
     )
+    plateau.cooldown_counter = config.wait  # PyTorch's rest after a reduction, here before the first
     return {"scheduler": plateau, "interval": "epoch", "monitor": monitor}

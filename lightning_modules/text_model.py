@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from datamodules.batch import TokenBatch
-from datamodules.errors import UsageError, require
+from datamodules.errors import UsageError
 from datamodules.vocabulary import BOS, UNK, parse_vocabulary
 from lightning_modules.backbone.decoder import DecoderConfig, State
 from lightning_modules.backbone.model import Backbone
@@ -76,16 +76,14 @@ class TextModel(LightningModule, ABC):
         self.optimizer_config = configured(OptimizerConfig, optimizer)
         self.seed = seed
         self.weights = {"word_dropout": self.decoder_config.word_dropout}
-        # In float64: the sum over a split of float32 values loses digits.
-        means = {term: MeanMetric(nan_strategy="disable") for term in self.terms}
-        perplexities = {name: Perplexity(nan_strategy="disable") for name in self.perplexities}
-        self.metrics = nn.ModuleDict(
-            {
-                f"{stage} {name}": metric.clone().set_dtype(torch.float64)
-                for stage in ("val", "test")
-                for name, metric in (means | perplexities).items()
-            }
-        )
+        self.metrics = nn.ModuleDict()
+        for stage in ("val", "test"):
+            for term in self.terms:
+                # In float64: the sum over a split of float32 values loses digits.
+                mean = MeanMetric(nan_strategy="disable").set_dtype(torch.float64)
+                self.metrics[f"{stage} {term}"] = mean
+            for name in self.perplexities:
+                self.metrics[f"{stage} {name}"] = Perplexity()
 
     @abstractmethod
     def objective(self, batch: TokenBatch) -> ObjectiveTerms:
@@ -94,16 +92,6 @@ class TextModel(LightningModule, ABC):
     def random(self, batch: TokenBatch) -> SentenceRandom:
         """The batch's random numbers: fresh ones every epoch in training, the same ones whenever it is evaluated."""
         return SentenceRandom(batch.index, self.seed, self.current_epoch if self.training else -1)
-
-    def set_weight(self, name: str, value: float) -> None:
-        """Sets a weight of the objective, as schedules do.
-
-        Raises:
-            UsageError: The family has no weight of this name.
-        """
-        known = ", ".join(sorted(self.weights))
-        require(name in self.weights, f"{type(self).__name__} has no weight {name} to schedule; it has {known}")
-        self.weights[name] = value
 
     def decoder_batch(self, batch: TokenBatch) -> TokenBatch:
         """What the decoder reads and writes: in its own order, and in training with its word dropout."""
@@ -117,7 +105,8 @@ class TextModel(LightningModule, ABC):
 
     def token_nll(self, batch: TokenBatch, z_BZ: Tensor) -> Tensor:
         """-log p(x_t | x_<t, z) in nats, (B, T) in the decoder's order, 0 at padding; word dropout in training only."""
-        return self.backbone.token_nll(self.decoder_batch(batch), z_BZ)
+        batch = self.decoder_batch(batch)
+        return self.backbone.token_nll(batch, self.backbone.decoder(batch.inputs, z_BZ))
 
     def reconstruction(self, batch: TokenBatch, z_BZ: Tensor) -> Tensor:
         """-log p(x|z), (B,) nats a sentence, EOS counted."""
@@ -125,7 +114,9 @@ class TextModel(LightningModule, ABC):
 
     def step(self, words_B: Tensor, z_BZ: Tensor, state: State | None) -> tuple[Tensor, State]:
         """Writes one word: from the word before, z and the state before (none at first) to logits (B, V), new state."""
-        return self.backbone.decoder.step(words_B, z_BZ, state)
+        decoder = self.backbone.decoder
+        hidden_BH, state = decoder.step(words_B, z_BZ, state)
+        return decoder.logits(hidden_BH), state
 
     def prior_latents(self, random: SentenceRandom) -> Tensor:
         """(B, Z) draws from the prior N(0, I), from which the decoder writes new sentences."""

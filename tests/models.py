@@ -33,6 +33,7 @@ from lightning_modules.backbone.layers import EmbeddingConfig
 from lightning_modules.backbone.posterior import PosteriorConfig
 from lightning_modules.base import TextAutoencoder
 from lightning_modules.optimization import OptimizerConfig
+from lightning_modules.text_model import TextModel
 
 WORDS = tuple(f"w{number}" for number in range(20))
 VOCABULARY = str(closed_vocabulary(WORDS).to_str())
@@ -40,11 +41,13 @@ FIRST_WORD = len(SPECIAL_TOKENS)
 # An optimiser whose steps are the gradients; what Adam makes of rounding errors has no bound.
 PLAIN = {"optimizer": OptimizerConfig("sgd", lr=0.01)}
 EPOCHS = 2
+# What a family without a latent is not configured with.
+WITH_A_LATENT = ("encoder", "posterior", "corruption")
 
 # A fit without validation, of which Lightning warns because the model could be validated.
 WITHOUT_VALIDATION = pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`")
 
-Family = TypeVar("Family", bound=TextAutoencoder)
+Family = TypeVar("Family", bound=TextModel)
 Sentences = Sequence[Sequence[int]]
 
 
@@ -57,7 +60,10 @@ def small(family: type[Family], **options: Any) -> Family:
         "decoder": DecoderConfig(hidden_size=13, max_words=12),
     }
     torch.manual_seed(0)
-    return family(**{"vocabulary": VOCABULARY} | sizes | options)
+    chosen = {"vocabulary": VOCABULARY} | sizes | options
+    if not issubclass(family, TextAutoencoder):
+        chosen = {name: value for name, value in chosen.items() if name not in WITH_A_LATENT}
+    return family(**chosen)
 
 
 def learner(family: type[Family], **options: Any) -> Family:
@@ -71,12 +77,12 @@ def learner(family: type[Family], **options: Any) -> Family:
     return small(family, **sizes | options)
 
 
-def families() -> list[type[TextAutoencoder]]:
+def families() -> list[type[TextModel]]:
     """Every family of the package, found by importing all of it."""
     for module in pkgutil.walk_packages(lightning_modules.__path__, "lightning_modules."):
         importlib.import_module(module.name)
-    found: set[type[TextAutoencoder]] = set()
-    waiting: list[type[TextAutoencoder]] = [TextAutoencoder]
+    found: set[type[TextModel]] = set()
+    waiting: list[type[TextModel]] = [TextModel]
     while waiting:
         children = waiting.pop().__subclasses__()
         waiting += children
@@ -155,7 +161,7 @@ def trainer(**options: Any) -> pl.Trainer:
     return pl.Trainer(**quiet | options)
 
 
-def fit(model: TextAutoencoder, sentences: Sentences, epochs: int, batch: int = 32) -> pl.Trainer:
+def fit(model: TextModel, sentences: Sentences, epochs: int, batch: int = 32) -> pl.Trainer:
     """Trains on the sentences."""
     fitting = trainer(max_epochs=epochs)
     fitting.fit(model, loader(sentences, BatchingConfig(sentences=batch), training=True))

@@ -12,29 +12,31 @@ from torch import Tensor
 
 from datamodules.batch import length_mask
 from datamodules.errors import require
-from datamodules.vocabulary import BLANK, PAD, SPECIAL_TOKENS
+from datamodules.vocabulary import BLANK, PAD, SPECIAL_TOKENS, UNK
 from lightning_modules.randomness import SentenceRandom
 
 
 @dataclass(frozen=True)
 class CorruptionConfig:
-    """Noise on words, applied in this order, which is the published code's.
+    """Noise on words, applied in this order, which is the published code's (`unknown` aside).
 
     Attributes:
         shuffle: No word moves further than this many places.
         drop: Probability that a word is dropped; it leaves no trace, the sentence is shorter.
         blank: Probability that a word becomes `<blank>`.
         substitute: Probability that a word becomes one drawn uniformly from the vocabulary.
+        unknown: Probability that a word becomes `<unk>` (the question-answering models of Livne et al. 2020: 0.2).
     """
 
     shuffle: int = 0
     drop: float = 0.0
     blank: float = 0.0
     substitute: float = 0.0
+    unknown: float = 0.0
 
     def __post_init__(self) -> None:
         require(self.shuffle >= 0, f"corruption.shuffle is {self.shuffle}: give a distance of 0 or more")
-        for name in ("drop", "blank", "substitute"):
+        for name in ("drop", "blank", "substitute", "unknown"):
             value = getattr(self, name)
             require(0 <= value <= 1, f"corruption.{name} is {value}: give a probability")
 
@@ -74,4 +76,6 @@ def corrupt(
         drawn = (random.uniform("substitute", steps) * words).long() + len(SPECIAL_TOKENS)
         chosen = (random.uniform("substituted", steps) < config.substitute) & real
         words_BT = torch.where(chosen, drawn, words_BT)
+    if config.unknown > 0:
+        words_BT = words_BT.masked_fill((random.uniform("unknown", steps) < config.unknown) & real, UNK)
     return words_BT, lengths_B

@@ -122,12 +122,12 @@ class Decoder(nn.Module):
         return states
 
     def step(self, inputs_B: Tensor, z_BZ: Tensor, state: State | None) -> tuple[Tensor, State]:
-        """Writes one word: from the word before, z and the state before (none at first) to logits (B, V), new state."""
+        """Reads one word, z and the state before (none at first); the output's state (B, H), and the new state."""
         code = self._code(z_BZ)
         hidden, state = self.network(
             self._embed(inputs_B[:, None], code), self.initial_state(code) if state is None else state
         )
-        return self.logits(hidden[:, 0]), state
+        return hidden[:, 0], state
 
     def logits(self, states_NH: Tensor) -> Tensor:
         """(N, H) to (N, V)."""

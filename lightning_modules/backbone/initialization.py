@@ -34,8 +34,8 @@ class InitializationConfig:
             require(value is None or value > 0, f"initialization.{name} is {value}: give a positive range")
 
 
-def initialize(model: nn.Module, output: nn.Linear, config: InitializationConfig) -> None:
-    """Draws the parameters of `model`, whose output layer is `output`, in place."""
+def initialize(model: nn.Module, output: nn.Linear | None, config: InitializationConfig) -> None:
+    """Draws the parameters of `model`, whose output layer is `output` if it has one, in place."""
     if config.weights == "uniform":
         for parameter in model.parameters():
             nn.init.uniform_(parameter, -config.range, config.range)
@@ -49,7 +49,7 @@ def initialize(model: nn.Module, output: nn.Linear, config: InitializationConfig
     for layer in model.modules():
         if isinstance(layer, Highway):
             layer.reset_gate()
-    if config.output_range is not None:
+    if output is not None and config.output_range is not None:
         nn.init.uniform_(output.weight, -config.output_range, config.output_range)
         if output.bias is not None:
             nn.init.zeros_(output.bias)

@@ -54,12 +54,12 @@ class Backbone(nn.Module):
         posterior: Gaussian = self.posterior(self.encoder(self.encoder_embedding(ids_BT), lengths_B))
         return posterior
 
-    def token_nll(self, batch: TokenBatch, z_BZ: Tensor) -> Tensor:
-        """-log p(x_t | x_<t, z) in nats, (B, T) float32 or better, 0 at padding.
+    def token_nll(self, batch: TokenBatch, states_BTH: Tensor) -> Tensor:
+        """-log p(x_t | x_<t, z) of a decoder's states, in nats, (B, T) float32 or better, 0 at padding.
 
         Logits are computed for real tokens alone.
         """
-        states_NH = self.decoder(batch.inputs, z_BZ).flatten(0, 1).index_select(0, batch.positions)
+        states_NH = states_BTH.flatten(0, 1).index_select(0, batch.positions)
         targets_N = batch.targets.flatten().index_select(0, batch.positions)
         logits_NV = at_least_float32(self.decoder.logits(states_NH))
         nll_N = nn.functional.cross_entropy(logits_NV, targets_N, reduction="none")

@@ -99,3 +99,8 @@ class PosteriorHeads(nn.Module):
     def _head(self, summary_size: int) -> nn.Module:
         linear = nn.Linear(summary_size, self.config.latent_size, bias=self.config.bias)
         return linear if self.config.heads == "linear" else nn.Sequential(Highway(summary_size), linear)
+
+
+def standard_normal_log_prob(z: Tensor) -> Tensor:
+    """(...) log-density of z (..., Z) under the prior N(0, I), in nats."""
+    return -0.5 * (z.square() + math.log(2 * math.pi)).sum(-1)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchmetrics import MeanMetric
+from torchmetrics import Metric
 
 
-class Perplexity(MeanMetric):
+class Perplexity(Metric):
     """exp(total nats / total tokens), never a mean of batches' perplexities.
 
     The default convention: EOS in the likelihood and among the tokens, BOS in neither, words as the corpus has them
@@ -15,15 +15,26 @@ class Perplexity(MeanMetric):
     a bound on the perplexity.
     """
 
-    def update(self, nll_B: Tensor, tokens_B: Tensor) -> None:  # type: ignore[override]  # of sentences, not of values
+    full_state_update = False
+    nats: Tensor
+    tokens: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        # In float64: the sum over a split of float32 values loses digits.
+        self.add_state("nats", default=torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("tokens", default=torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, nll_B: Tensor, tokens_B: Tensor) -> None:
         """Adds sentences.
 
         Args:
             nll_B: Nats of each sentence.
             tokens_B: Its words and EOS.
         """
-        super().update(nll_B / tokens_B, tokens_B)
+        self.nats += nll_B.double().sum()
+        self.tokens += tokens_B.sum()
 
     def compute(self) -> Tensor:
         """The perplexity of all sentences so far."""
-        return torch.exp(super().compute())
+        return torch.exp(self.nats / self.tokens)

@@ -42,8 +42,9 @@ from lightning_modules.checkpoint import load_model
 from lightning_modules.decoding.search import greedy, reconstruct, sample
 from lightning_modules.decoding.text import batch_text, to_text
 from lightning_modules.randomness import SentenceRandom
+from lightning_modules.text_model import TextModel
 
-Kind = type[TextAutoencoder]
+Kind = type[TextModel]
 
 pytestmark = [
     WITHOUT_VALIDATION,
@@ -59,18 +60,41 @@ def assert_same(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], ato
         torch.testing.assert_close(found[name], value, rtol=0, atol=atol, msg=lambda text, name=name: f"{name}: {text}")
 
 
+def latents(model: TextModel, batch: TokenBatch) -> Tensor:
+    """Posterior means, or of a model without a latent the empty ones that its decoder takes."""
+    return model.encode(batch).mean if isinstance(model, TextAutoencoder) else torch.zeros(len(batch), 0)
+
+
+def written(model: TextModel) -> Tensor:
+    """What it makes of the batch, or, without a latent, what it writes by itself."""
+    if isinstance(model, TextAutoencoder):
+        return reconstruct(model, BATCH)
+    return sample(model, torch.zeros(5, 0), SentenceRandom(torch.arange(5), 0, -1))
+
+
+def memory(model: TextModel, batch: TokenBatch) -> tuple[int, float]:
+    """How many sentences come back exactly, and -log p(x|z), nats a sentence."""
+    with torch.no_grad():
+        nll = float(model.reconstruction(batch, latents(model, batch)).mean())
+    if not isinstance(model, TextAutoencoder):
+        return 0, nll
+    pairs = zip(to_text(model, reconstruct(model, batch)), batch_text(model.vocabulary, batch), strict=True)
+    return sum(written == read for written, read in pairs), nll
+
+
 def test_it_learns_a_few_sentences_by_heart(family: Kind) -> None:
     """Word for word, or, where the latent may say nothing, as a distribution over just these sentences."""
     known = sentences(32)
     batch = TokenBatch.from_ids(known)
     model = learner(family)
-    fit(model, known, epochs=250)
-    model.eval()
-    pairs = zip(to_text(model, reconstruct(model, batch)), batch_text(model.vocabulary, batch), strict=True)
-    with torch.no_grad():
-        nll = float(model.reconstruction(batch, model.encode(batch).mean).mean())
-    exact = sum(written == read for written, read in pairs)
-    assert exact >= 29 or nll < math.log(len(known)) + 0.4, (exact, nll)
+    tried = []
+    for _ in range(5):
+        fit(model.train(), known, epochs=100)
+        tried.append(memory(model.eval(), batch))
+        exact, nll = tried[-1]
+        if exact >= 29 or nll < math.log(len(known)) + 0.4:
+            return
+    pytest.fail(f"sentences that come back exactly, and nats a sentence, after every 100 epochs: {tried}")
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -130,17 +154,23 @@ def test_evaluation_is_repeatable_and_leaves_the_global_generator_alone(family: 
 
 def test_it_encodes_reconstructs_and_samples(family: Kind) -> None:
     model = small(family).eval()
+    if isinstance(model, TextAutoencoder):
+        with torch.no_grad():
+            posterior = model.encode(BATCH)
+        assert isinstance(posterior, Gaussian)
+        for value in (posterior.mean, posterior.log_variance, model.sample_latent(BATCH, posterior)):
+            assert value.shape == (len(BATCH), 6) and value.dtype == torch.float32
+            assert bool(value.isfinite().all())
+    random = SentenceRandom(torch.arange(5), 0, -1)
     with torch.no_grad():
-        posterior = model.encode(BATCH)
-    assert isinstance(posterior, Gaussian)
-    for value in (posterior.mean, posterior.log_variance, model.sample_latent(BATCH, posterior)):
-        assert value.shape == (len(BATCH), 6) and value.dtype == torch.float32
-        assert bool(value.isfinite().all())
-    z = torch.randn(5, 6, generator=torch.Generator().manual_seed(0))
+        z = model.prior_latents(random)
+        own = latents(model, BATCH)
+    assert len(z) == 5 and z.dtype == torch.float32
     for ids, count in (
-        (reconstruct(model, BATCH), len(BATCH)),
+        (written(model), len(BATCH) if isinstance(model, TextAutoencoder) else 5),
+        (greedy(model, own), len(BATCH)),
         (greedy(model, z), 5),
-        (sample(model, z, SentenceRandom(torch.arange(5), 0, -1)), 5),
+        (sample(model, z, random), 5),
     ):
         assert ids.shape[0] == count and 1 <= ids.shape[1] <= 13
         for row in ids.tolist():
@@ -158,8 +188,11 @@ def test_validation_reports_the_mean_over_sentences_whatever_the_batches(family:
     for size in (11, 5):  # 5 makes batches of 4, 3 and 4
         data = loader(known, BatchingConfig(eval_sentences=size), training=False)
         (found,) = trainer().validate(model, data, verbose=False)
-        assert found == pytest.approx(expected, abs=1e-4)
+        assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-4)
         assert family.monitor in found
+        for name, term in family.perplexities.items():
+            perplexity = math.exp(float(terms[term].double().sum()) / sum(len(sentence) + 1 for sentence in known))
+            assert found[f"val/{name}"] == pytest.approx(perplexity, rel=1e-5)
 
 
 class Displacement(pl.Callback):
@@ -224,7 +257,7 @@ def test_a_checkpoint_brings_the_model_back(family: Kind, tmp_path: Path) -> Non
     assert type(loaded) is family and not loaded.training
     model.eval()
     assert_same(loaded.objective(BATCH).terms, model.objective(BATCH).terms, atol=0)
-    assert torch.equal(reconstruct(loaded, BATCH), reconstruct(model, BATCH))
+    assert torch.equal(written(loaded), written(model))
 
 
 def test_a_resumed_training_ends_where_an_unbroken_one_does(family: Kind, tmp_path: Path) -> None:
@@ -265,7 +298,7 @@ def test_two_ranks_take_the_steps_of_one(family: Kind, ranks: Path) -> None:
     model = small(family, **PLAIN)
     start = {name: value.clone() for name, value in model.state_dict().items()}
     trainer(max_epochs=EPOCHS).fit(model, data)
-    assert max(float((model.state_dict()[name] - value).abs().max()) for name, value in start.items()) > 0.05
+    assert max(float((model.state_dict()[name] - value).abs().max()) for name, value in start.items()) > 0.02
     for rank in range(2):
         found = torch.load(ranks / f"{family.__name__}.{rank}.pt", weights_only=True)
         assert_same(found, model.state_dict(), atol=1e-5)

@@ -24,10 +24,10 @@ def backbone(tied: bool = False, shared: bool = True, **options: Any) -> Backbon
     return Backbone(
         200,
         EmbeddingConfig(30, shared=shared),
-        EncoderConfig(hidden_size=STATE, summary_highway=True),
-        PosteriorConfig(latent_size=15),
         DecoderConfig(hidden_size=STATE, latent_highway="relu", tied=tied),
         InitializationConfig(**options),
+        EncoderConfig(hidden_size=STATE, summary_highway=True),
+        PosteriorConfig(latent_size=15),
     )
 
 

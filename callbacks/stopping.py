@@ -1,0 +1,103 @@
+"""Ends of training, and learning rates that fall on the way there, as the papers have them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from pytorch_lightning.trainer.states import TrainerFn
+
+from datamodules.errors import require
+from lightning_modules import TextModel
+from lightning_modules.checkpoint import read_checkpoint
+
+
+class LateEarlyStopping(EarlyStopping):
+    """Lightning's early stopping, which does not look before an epoch, such as the last one of an annealing.
+
+    Args:
+        first_epoch: The first epoch, counted from 0, whose validation it looks at.
+        kwargs: See `pytorch_lightning.callbacks.EarlyStopping`.
+    """
+
+    def __init__(self, first_epoch: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.first_epoch = first_epoch
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Looks at the monitor, if it is time; Lightning looks here where validation ends each epoch."""
+        if trainer.current_epoch >= self.first_epoch:
+            super().on_train_epoch_end(trainer, pl_module)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Looks at the monitor, if it is time."""
+        if trainer.current_epoch >= self.first_epoch:
+            super().on_validation_end(trainer, pl_module)
+
+
+class DecayFromBest(Callback):
+    """Lowers every learning rate where validation does not improve, and goes on from the best weights.
+
+    (The code of He et al. 2019: from epoch 15 on, after 2 validations in a row that are worse than the best, the rate
+    is halved, in optimisers without a past, and the value reached becomes the best to beat; training ends with the
+    fifth time.)
+
+    Args:
+        factor: Of the learning rates.
+        patience: Validations at which the family's monitor is above the best, in a row.
+        first_epoch: The first epoch, counted from 0, after which a rate may fall.
+        decays: Training ends at this one.
+    """
+
+    def __init__(self, factor: float = 0.5, patience: int = 2, first_epoch: int = 15, decays: int = 5) -> None:
+        require(0 < factor < 1, f"factor is {factor}: give a number between 0 and 1")
+        require(patience > 0, f"patience is {patience}: give 1 or more")
+        require(decays > 0, f"decays is {decays}: give 1 or more")
+        self.factor = factor
+        self.patience = patience
+        self.first_epoch = first_epoch
+        self.decays = decays
+        self.best = math.inf
+        self.bad = 0
+        self.decayed = 0
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compares, before this validation's checkpoint is written."""
+        assert isinstance(pl_module, TextModel)
+        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
+            return
+        value = float(trainer.callback_metrics[pl_module.monitor])
+        if value <= self.best:  # theirs: only a worse one counts
+            self.best, self.bad = value, 0
+            return
+        self.bad += 1
+        if self.bad >= self.patience and trainer.current_epoch >= self.first_epoch:
+            self.best, self.bad = value, 0
+            self._decay(trainer, pl_module)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resume needs."""
+        return {"best": self.best, "bad": self.bad, "decayed": self.decayed}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on where the checkpoint was."""
+        self.best, self.bad, self.decayed = state_dict["best"], state_dict["bad"], state_dict["decayed"]
+
+    def _decay(self, trainer: Trainer, model: TextModel) -> None:
+        self.decayed += 1
+        for optimizer in trainer.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] *= self.factor
+        checkpoint = trainer.checkpoint_callback
+        if isinstance(checkpoint, ModelCheckpoint) and checkpoint.best_model_path:
+            best = read_checkpoint(checkpoint.best_model_path)["state_dict"]
+            with torch.no_grad():
+                for name, parameter in model.named_parameters():
+                    parameter.copy_(best[name])
+            for optimizer in trainer.optimizers:
+                optimizer.state.clear()  # its moments belong to the weights that are left
+        if self.decayed >= self.decays:
+            trainer.should_stop = True

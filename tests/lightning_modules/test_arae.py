@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from models import WITHOUT_VALIDATION, fit, loader, sentences, small, trainer
+from torch import Tensor, nn
+
+from datamodules.batch import TokenBatch
+from datamodules.bucketing import BatchingConfig
+from datamodules.errors import UsageError
+from lightning_modules import AdversariallyRegularizedAutoencoder as ARAE
+from lightning_modules.arae import LearnedPriorConfig
+from lightning_modules.optimization import OptimizerConfig
+from lightning_modules.randomness import SentenceRandom
+
+SENTENCES = sentences(12)
+BATCH = TokenBatch.from_ids(SENTENCES)
+
+
+def model_of(**options: Any) -> ARAE:
+    prior = LearnedPriorConfig(noise_size=4, hidden_size=9, critic_steps=3, critic_clip=0.2, lr=0.01, weight=0.7)
+    return small(ARAE, **{"learned_prior": prior, "optimizer": OptimizerConfig("sgd", lr=0.5), "clip": 0.6} | options)
+
+
+def zhao_et_al(model: ARAE) -> None:
+    """One batch: the critic's steps, the autoencoder's, the generator's, each by plain backward passes."""
+    parts = {"critic": model.critic, "autoencoder": model.backbone, "generator": model.generator}
+    rates = {"critic": 0.01, "autoencoder": 0.5, "generator": 0.01}
+    optimizers = {name: torch.optim.SGD(part.parameters(), lr=rates[name]) for name, part in parts.items()}
+    random = model.random(BATCH)
+
+    def latents() -> Tensor:
+        mean = model.backbone.encode(*with_bos(BATCH)).mean
+        return mean / mean.norm(dim=1, keepdim=True)
+
+    def generated(sample: int) -> Tensor:
+        made: Tensor = model.generator(random.normal("generator", 4, sample=sample))
+        return made
+
+    for step in range(3):
+        model.zero_grad()
+        (model.critic(generated(step)) - model.critic(latents())).mean().backward()
+        optimizers["critic"].step()
+        with torch.no_grad():
+            for parameter in model.critic.parameters():
+                parameter.copy_(parameter.clamp(-0.2, 0.2))
+    model.zero_grad()
+    z = latents()
+    noisy = z + model.weights["noise"] * random.normal("posterior", 6)
+    (model.reconstruction(BATCH, noisy).mean() + 0.7 * model.critic(z).mean()).backward()
+    nn.utils.clip_grad_norm_(model.backbone.parameters(), 0.6)
+    optimizers["autoencoder"].step()
+    model.zero_grad()
+    (-model.critic(generated(3))).mean().backward()
+    optimizers["generator"].step()
+
+
+def with_bos(batch: TokenBatch) -> tuple[Tensor, Tensor]:
+    """What the encoder sees: the decoder's inputs, BOS and the words."""
+    return batch.inputs, batch.lengths
+
+
+@WITHOUT_VALIDATION
+def test_a_batch_is_the_published_steps() -> None:
+    model = model_of(noise=0.2)
+    reference = copy.deepcopy(model)
+    data = loader(SENTENCES, BatchingConfig(sentences=12), training=True)
+    [row] = data.sampler.global_batches()
+    assert set(row) == set(range(12))  # one batch, whose order does not matter to a mean
+    trainer(max_epochs=1).fit(model, data)
+    zhao_et_al(reference)
+    moved = {name: value.clone() for name, value in model_of(noise=0.2).named_parameters()}
+    for (name, mine), (_, theirs) in zip(model.named_parameters(), reference.named_parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}")
+        assert name.startswith("backbone.posterior.scale") or not torch.equal(mine, moved[name]), name
+
+
+@WITHOUT_VALIDATION
+def test_the_critics_parameters_stay_within_their_limit_from_the_start() -> None:
+    model = model_of()
+    for _ in range(2):
+        assert max(float(value.detach().abs().max()) for value in model.critic.parameters()) <= 0.2 + 1e-7
+        fit(model, SENTENCES, epochs=3)
+
+
+def test_latents_have_norm_1_and_in_training_the_noise() -> None:
+    model = model_of(noise=0.3)
+    posterior = model.encode(BATCH)
+    torch.testing.assert_close(posterior.mean.norm(dim=1), torch.ones(12))
+    draws = torch.stack([model.sample_latent(BATCH, posterior, sample) for sample in range(500)])
+    deviation = (draws - posterior.mean).detach()
+    assert float(deviation.std()) == pytest.approx(0.3, rel=0.02) and abs(float(deviation.mean())) < 0.01
+    model.weights["noise"] = 0.0  # as the schedule's end
+    assert torch.equal(model.sample_latent(BATCH, posterior), posterior.mean)
+    model.weights["noise"] = 0.3
+    assert torch.equal(model.eval().sample_latent(BATCH, posterior), posterior.mean)
+
+
+def test_new_latents_are_the_generators() -> None:
+    model = model_of()
+    random = SentenceRandom(torch.arange(5), 0, -1)
+    torch.testing.assert_close(model.prior_latents(random), model.generator(random.normal("prior samples", 4)))
+
+
+def test_no_likelihood_is_reported() -> None:
+    data = loader(SENTENCES, BatchingConfig(), training=False)
+    (found,) = trainer().validate(model_of(), data, verbose=False)
+    assert set(found) == {"val/reconstruction", "val/wasserstein"}
+
+
+def test_the_distance_is_the_critics_difference() -> None:
+    model = model_of().eval()
+    with torch.no_grad():
+        terms = model.objective(BATCH).terms
+        noise = model.random(BATCH).normal("generator", 4)
+        expected = model.critic(model.encode(BATCH).mean) - model.critic(model.generator(noise))
+    torch.testing.assert_close(terms["wasserstein"], expected.squeeze(1))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"critic_steps": 0}, {"critic_clip": 0.0}, {"weight": -1.0}, {"lr": 0.0}],
+    ids=lambda option: str(option),
+)
+def test_values_out_of_range_are_refused_by_name(options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=f"learned_prior.{next(iter(options))}"):
+        LearnedPriorConfig(**options)

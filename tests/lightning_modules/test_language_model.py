@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from exact import GRID, assert_gradient_is_the_slope, batch_of, every_sentence, log_likelihood, tiny
+from models import sentences, small
+
+from datamodules.batch import TokenBatch
+from datamodules.vocabulary import BOS, EOS, SPECIAL_TOKENS
+from lightning_modules import Autoencoder, LanguageModel
+from lightning_modules.backbone.decoder import DecoderConfig
+
+BATCH = TokenBatch.from_ids(sentences(12))
+ALL = every_sentence()
+NOTHING = torch.zeros(1, 0)
+
+
+def test_its_nll_is_the_sum_over_words_one_after_the_other() -> None:
+    model = tiny(LanguageModel)
+    with torch.no_grad():
+        found = model.objective(batch_of(ALL)).terms["nll"]
+        expected = torch.cat([-log_likelihood(model, sentence, NOTHING) for sentence in ALL])
+    torch.testing.assert_close(found, expected)
+
+
+def test_it_is_normalised_over_all_sentences() -> None:
+    """Those of up to two words and everything that goes on after two words make up the whole."""
+    model = tiny(LanguageModel)
+    symbols = tuple(range(len(SPECIAL_TOKENS) + 2))
+    words = tuple(symbol for symbol in symbols if symbol != EOS)
+    with torch.no_grad():
+        ends = [float(log_likelihood(model, list(x), NOTHING).exp()) for x in every_sentence(words)]
+        longer = 0.0
+        for x in (x for x in every_sentence(words) if len(x) == 2):
+            state, total, previous = None, 0.0, BOS
+            for word in x:
+                logits, state = model.step(torch.tensor([previous]), NOTHING, state)
+                total += float(logits.log_softmax(1)[0, word])
+                previous = word
+            logits, _ = model.step(torch.tensor([previous]), NOTHING, state)
+            longer += float(torch.tensor(total).exp()) * (1 - float(logits.softmax(1)[0, EOS]))
+    assert sum(ends) + longer == pytest.approx(1, abs=1e-6)
+
+
+def test_it_is_an_autoencoders_decoder_whose_latent_says_nothing() -> None:
+    autoencoder = tiny(Autoencoder, decoder=DecoderConfig(hidden_size=5, latent=("state",)))
+    model = tiny(LanguageModel, decoder=DecoderConfig(hidden_size=5))
+    with torch.no_grad():
+        autoencoder.backbone.decoder.to_state.weight.zero_()
+        autoencoder.backbone.decoder.to_state.bias.zero_()
+    shared = {name: value for name, value in autoencoder.state_dict().items() if name in model.state_dict()}
+    model.load_state_dict(shared)
+    batch = batch_of(ALL)
+    with torch.no_grad():
+        expected = autoencoder.reconstruction(batch, GRID[:1, None].expand(len(batch), 1))
+        torch.testing.assert_close(model.objective(batch).terms["nll"], expected)
+
+
+def test_the_gradient_is_the_slope_of_the_loss() -> None:
+    model = tiny(LanguageModel).train()
+    batch = batch_of(ALL)
+    assert_gradient_is_the_slope(lambda: model.objective(batch).loss.mean(), model)
+
+
+@pytest.mark.parametrize("inputless", ["unknown", "zeros"])
+def test_without_its_input_it_knows_the_place_alone(inputless: str) -> None:
+    decoder = DecoderConfig(hidden_size=13, inputless=inputless)  # type: ignore[arg-type]
+    model = small(LanguageModel, decoder=decoder).eval()
+    nll = [model.token_nll(TokenBatch.from_ids([words]), NOTHING) for words in ([5, 6, 7, 8], [9, 10, 7, 8])]
+    torch.testing.assert_close(nll[0][:, 2:], nll[1][:, 2:], rtol=0, atol=0)
+
+
+def test_word_dropout_is_training_alone() -> None:
+    model = small(LanguageModel, decoder=DecoderConfig(hidden_size=13, word_dropout=1.0))
+    blind = small(LanguageModel, decoder=DecoderConfig(hidden_size=13, inputless="unknown"))
+    plain = small(LanguageModel)
+    torch.testing.assert_close(model.objective(BATCH).loss, blind.objective(BATCH).loss)
+    torch.testing.assert_close(model.eval().objective(BATCH).loss, plain.eval().objective(BATCH).loss)
+
+
+def test_what_its_settings_say_of_a_latent_has_no_effect() -> None:
+    decoder = DecoderConfig(hidden_size=13, latent=("state", "concat", "add"), concat_size=4, latent_highway="elu")
+    names = [name for name, _ in small(LanguageModel, decoder=decoder).named_parameters()]
+    assert names == [name for name, _ in small(LanguageModel).named_parameters()]
