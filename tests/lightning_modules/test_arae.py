@@ -75,7 +75,10 @@ def test_a_batch_is_the_published_steps() -> None:
     moved = {name: value.clone() for name, value in model_of(noise=0.2).named_parameters()}
     for (name, mine), (_, theirs) in zip(model.named_parameters(), reference.named_parameters(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}")
-        assert name.startswith("backbone.posterior.scale") or not torch.equal(mine, moved[name]), name
+        # The variance has no meaning, and the critic's last bias cancels.
+        assert name.startswith(("backbone.posterior.scale", "critic.4.bias")) or not torch.equal(mine, moved[name]), (
+            name
+        )
 
 
 @WITHOUT_VALIDATION
@@ -123,7 +126,7 @@ def test_the_distance_is_the_critics_difference() -> None:
 @pytest.mark.parametrize(
     "options",
     [{"critic_steps": 0}, {"critic_clip": 0.0}, {"weight": -1.0}, {"lr": 0.0}],
-    ids=lambda option: str(option),
+    ids=str,
 )
 def test_values_out_of_range_are_refused_by_name(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=f"learned_prior.{next(iter(options))}"):

@@ -179,9 +179,7 @@ def test_a_checkpoint_of_another_program_is_refused_by_path(tmp_path: Path, cont
 def test_an_unknown_family_is_refused_by_name_and_path(checkpoint: Path, tmp_path: Path) -> None:
     file = tmp_path / "other.ckpt"
     torch.save(read_checkpoint(checkpoint) | {"family": "Telepathy"}, file)
-    with pytest.raises(
-        UsageError, match=f"{re.escape(str(file))}.*Telepathy.*AdversarialAutoencoder, .*Autoencoder, AveragingVAE"
-    ):
+    with pytest.raises(UsageError, match=f"{re.escape(str(file))}.*Telepathy.*AdversarialAuto.*AveragingVAE"):
         load_model(file)
 
 
