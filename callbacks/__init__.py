@@ -2,6 +2,7 @@
 
 from callbacks.annealing import CyclicalAnnealing, ExponentialDecay, LinearAnnealing, SigmoidAnnealing
 from callbacks.interpolations import Interpolations
+from callbacks.latent_diagnostics import LatentDiagnostics
 from callbacks.latent_map import LatentMap
 from callbacks.loss_curves import LossCurves
 from callbacks.neighbor_purity import NeighborPurity
@@ -20,6 +21,7 @@ __all__ = [
     "ExponentialDecay",
     "Interpolations",
     "LateEarlyStopping",
+    "LatentDiagnostics",
     "LatentMap",
     "LinearAnnealing",
     "LossCurves",

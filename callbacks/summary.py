@@ -6,8 +6,10 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
 from rich.console import Console
 from rich.table import Table
 
@@ -18,7 +20,17 @@ from lightning_modules import TextModel
 
 MEANING = {
     "test/nll": "-log p(x), exact; nats a sentence, EOS counted",
-    "test/perplexity": "exp(nats a token), EOS counted in both, BOS in neither, words as the corpus has them",
+    "test/perplexity": "exp(nats a token) of -log p(x) or its bound; EOS in both, BOS in neither, words as given",
+    "test/negative_elbo": "upper bound on -log p(x); nats a sentence, EOS counted",
+    "test/nll_kl_once": "the paper's: reconstruction and one KL of several latents; no bound under N(0, I)",
+    "test/perplexity_kl_once": "of it, as the paper has it; no bound",
+    "test/conditional_perplexity": "of -log p(x|z) alone; no bound",
+    "test/mim_loss": "-log p(x|z) - (log q(z|x) + log p(z)) / 2, nats a sentence",
+    "test/kl": "KL(q(z|x) || N(0, I)), nats a sentence",
+    "test/wasserstein": "the critic's f(z) - f(G(s))",
+    "test/active_units": "dimensions whose posterior mean varies by more than the threshold",
+    "test/mutual_information": "I(x; z) with the split's aggregate posterior, nats",
+    "test/mutual_information_ceiling": "ln of the split's size, which it cannot exceed",
     "test/reconstruction": "-log p(x|z), z from the posterior; nats a sentence, EOS counted",
     "test/reconstruction_bleu": "BLEU-4 of greedy reconstructions from the posterior's mean; <unk> counts as a word",
     "test/reconstruction_exact": "share of sentences that come back word for word",
@@ -38,12 +50,13 @@ class Summary(Callback):
     """Prints a table of a test's figures and where the run's files are; writes `test_metrics.json`.
 
     The file also says where the figures come from: corpus, seed, checkpoint, commit, versions, hardware and, after a
-    fit, how long that took.
+    fit, how long that took and the best value of the monitor, by which settings may be chosen.
     """
 
     def __init__(self) -> None:
         self.started: float | None = None
         self.fit_seconds: float | None = None
+        self.best: float | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the clock."""
@@ -53,6 +66,9 @@ class Summary(Callback):
         """Stops the clock."""
         if self.started is not None:
             self.fit_seconds = round(time.perf_counter() - self.started, 1)
+        checkpoint = trainer.checkpoint_callback
+        if isinstance(checkpoint, ModelCheckpoint) and checkpoint.best_model_score is not None:
+            self.best = float(checkpoint.best_model_score)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Prints and writes."""
@@ -69,12 +85,13 @@ class Summary(Callback):
             "model": type(pl_module).__name__,
             "checkpoint": Path(trainer.ckpt_path).name if trainer.ckpt_path else None,
             "fit_seconds": self.fit_seconds,
+            "validation": {pl_module.monitor: self.best},
             **provenance(pl_module.device),
             "metrics": figures,
         }
         file = run_folder(trainer, "test_metrics.json")
         if self.fit_seconds is None:
-            record["fit_seconds"] = _seconds_of_fit(file)
+            record |= _of_the_fit(file)
         file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         table = Table(title=f"{corpus.corpus}: {record['sentences']:,} test sentences")
         table.add_column("quantity")
@@ -98,10 +115,10 @@ def _print_files(console: Console, folder: Path) -> None:
         console.print(f"W&B was offline: {hint}", soft_wrap=True)
 
 
-def _seconds_of_fit(file: Path) -> float | None:
+def _of_the_fit(file: Path) -> dict[str, Any]:
     """What an earlier test of the run noted; a later one did not see the fit."""
     try:
-        noted: float | None = json.loads(file.read_text(encoding="utf-8")).get("fit_seconds")
+        noted = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return None
-    return noted
+        return {}
+    return {name: noted[name] for name in ("fit_seconds", "validation") if name in noted}

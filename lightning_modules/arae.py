@@ -70,6 +70,7 @@ class AdversariallyRegularizedAutoencoder(TextAutoencoder):
     """
 
     terms = ("reconstruction", "wasserstein")
+    stochastic = False
 
     def __init__(
         self,

@@ -21,6 +21,7 @@ class Autoencoder(TextAutoencoder):
     def __init__(self, latent: Literal["mean", "sample"] = "mean", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.latent = latent
+        self.stochastic = latent == "sample"
         if latent == "mean":
             self.backbone.posterior.scale.requires_grad_(False)  # unused, which DDP refuses
 

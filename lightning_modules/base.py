@@ -33,10 +33,14 @@ class TextAutoencoder(TextModel):
         initialization: How the parameters start.
         optimizer: The optimiser.
         seed: Decides every random number; the command line sets it from `seed_everything`.
+
+    Attributes:
+        stochastic: Whether z is drawn from a posterior that has a density.
     """
 
     monitor: ClassVar[str] = "val/reconstruction"
     terms: ClassVar[tuple[str, ...]] = ("reconstruction",)
+    stochastic = True
 
     def __init__(
         self,
@@ -56,11 +60,12 @@ class TextAutoencoder(TextModel):
         self.posterior_config = configured(PosteriorConfig, posterior)
         self.latent_size = self.posterior_config.latent_size
         self.corruption = configured(CorruptionConfig, corruption)
+        self.initialization = configured(InitializationConfig, initialization)
         self.backbone = Backbone(
             self.vocabulary.get_vocab_size(),
             configured(EmbeddingConfig, embedding),
             self.decoder_config,
-            configured(InitializationConfig, initialization),
+            self.initialization,
             self.encoder_config,
             self.posterior_config,
         )

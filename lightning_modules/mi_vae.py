@@ -12,7 +12,7 @@ from datamodules.batch import TokenBatch
 from datamodules.errors import require
 from datamodules.vocabulary import BOS, PAD
 from lightning_modules.backbone.encoder import Encoder
-from lightning_modules.backbone.initialization import InitializationConfig, initialize
+from lightning_modules.backbone.initialization import initialize
 from lightning_modules.backbone.posterior import Gaussian, PosteriorHeads, standard_normal_log_prob
 from lightning_modules.decoding.search import sample
 from lightning_modules.svae import SentenceVAE
@@ -64,9 +64,8 @@ class MutualInformationVAE(SentenceVAE):
         self.weights["mi_weight"] = self.mutual_information.weight
         self.state_encoder = Encoder(self.encoder_config, self.decoder_config.hidden_size)
         self.state_posterior = PosteriorHeads(self.posterior_config, self.state_encoder.summary_size)
-        start = configured(InitializationConfig, kwargs.get("initialization", InitializationConfig()))
         for part in (self.state_encoder, self.state_posterior):
-            initialize(part, None, start)
+            initialize(part, None, self.initialization)
 
     def objective(self, batch: TokenBatch) -> ObjectiveTerms:
         """The VAE's terms and the mutual information's."""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
+
+from torch import Tensor
 
 from datamodules.batch import TokenBatch
+from datamodules.errors import require
 from lightning_modules.backbone.posterior import standard_normal_log_prob
 from lightning_modules.base import TextAutoencoder
+from lightning_modules.randomness import SentenceRandom
 from lightning_modules.text_model import ObjectiveTerms
 
 
@@ -17,11 +21,25 @@ class SentenceMIM(TextAutoencoder):
     Where the VAE pulls each posterior towards the prior, this rewards narrow posteriors around latents that are
     probable under it: the information in z is high without annealing. The aggregate posterior then differs from N(0,
     I), which the negative ELBO, also reported, pays for.
+
+    Args:
+        prior_scale: Standard deviation of the latents from which new sentences are written (the paper: 0.1).
+        kwargs: The backbone and the optimiser; see `TextAutoencoder`. Without a `posterior.min_log_variance` the loss
+            has no lower bound (their code: -10).
     """
 
     monitor = "val/mim_loss"
     terms = ("reconstruction", "kl", "negative_elbo", "mim_loss")
     perplexities: ClassVar[Mapping[str, str]] = {"perplexity": "negative_elbo"}
+
+    def __init__(self, prior_scale: float = 1.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        require(prior_scale >= 0, f"prior_scale is {prior_scale}: give 0 or more")
+        self.prior_scale = prior_scale
+
+    def prior_latents(self, random: SentenceRandom) -> Tensor:
+        """(B, Z) draws from N(0, prior_scale^2 I)."""
+        return self.prior_scale * super().prior_latents(random)
 
     def objective(self, batch: TokenBatch) -> ObjectiveTerms:
         """The loss of one sample of z a sentence, and the ELBO's parts."""

@@ -103,3 +103,13 @@ def test_pickle_keeps_everything() -> None:
     assert copy.share == 0.5
     assert all(torch.equal(getattr(copy, name), getattr(batch, name)) for name in TENSORS)
     assert copy.mask.tolist() == batch.mask.tolist()
+
+
+def test_tiled_is_the_batch_several_times_over() -> None:
+    rows = [[5, 6, 7], [8], [9, 5]]
+    batch = TokenBatch.from_ids(rows, index=[4, 2, 9], labels=[0, 1, 1])
+    tiled = batch.tiled(3)
+    expected = TokenBatch.from_ids(rows * 3, index=[4, 2, 9] * 3, labels=[0, 1, 1] * 3)
+    for field in fields(TokenBatch):
+        if field.name != "share":
+            assert torch.equal(getattr(tiled, field.name), getattr(expected, field.name)), field.name

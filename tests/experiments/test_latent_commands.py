@@ -163,3 +163,23 @@ def test_what_is_wrong_is_named(textae: Command, moved: Path, args: tuple[str, .
 def test_nothing_to_reconstruct(textae: Command, moved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("\n \n"))
     assert "standard input" in textae("reconstruct", f"--run={moved}", fails=True).error
+
+
+def test_of_a_language_model_there_are_samples_but_nothing_that_needs_a_latent(
+    textae: Command, quiet: tuple[str, ...], write_corpus: Command, sentences: tuple[str, ...], tmp_path: Path
+) -> None:
+    data = write_corpus(tmp_path / "data", sentences)
+    options = ("--trainer.max_epochs=60", "--trainer.check_val_every_n_epoch=60", "--trainer.logger=false", *quiet)
+    textae("fit", "--config=lm_reviews", "--data=TextFolder", f"--data.init_args.data_dir={data}", *options)
+    run = f"--run={tmp_path / 'runs' / 'lm_reviews'}"
+    assert textae("sample", run, "--count=3", "--temperature=1").out
+    for command in (("reconstruct", run, "the soup was cold ."), ("interpolate", run, "a", "b")):
+        error = textae(*command, fails=True).error
+        assert "LanguageModel" in error and "latent" in error and len(error.strip().splitlines()) == 1
+    textae("predict", run)
+    [file] = (tmp_path / "runs" / "lm_reviews").glob("*/samples/predictions.txt")
+    nll = [float(line) for line in file.read_text().splitlines()]
+    measured = json.loads((file.parents[1] / "test_metrics.json").read_text())["metrics"]
+    assert len(nll) == len(sentences)
+    assert sum(nll) / len(nll) == pytest.approx(measured["test/nll"], abs=1e-3)
+    assert set(measured) >= {"test/nll", "test/perplexity"} and "test/reconstruction" not in measured

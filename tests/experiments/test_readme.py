@@ -85,6 +85,17 @@ def test_the_python_example_runs(
     assert capsys.readouterr().out.strip()
 
 
+def test_the_yaml_examples_are_accepted(textae: Command, tmp_path: Path) -> None:
+    examples = re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL)
+    assert examples
+    for example in examples:
+        file = tmp_path / "example.yaml"
+        file.write_text(example)
+        printed = textae("fit", "--config", "svae_reviews", "--config", file, "--print_config").out
+        for name in re.findall(r"class_path: (\S+)", example):
+            assert name in printed
+
+
 def test_every_experiment_and_corpus_is_in_the_readme() -> None:
     import datamodules
     from experiments.runs import experiment_names

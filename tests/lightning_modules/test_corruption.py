@@ -95,10 +95,11 @@ def test_a_drop_probability_of_1_drops_every_word() -> None:
 
 
 @pytest.mark.parametrize("probability", [0.1, 0.7, 1.0])
-def test_words_are_blanked_at_their_rate_and_the_others_stay(probability: float) -> None:
+@pytest.mark.parametrize("name, put", [("blank", BLANK), ("unknown", UNK)])
+def test_words_are_blanked_at_their_rate_and_the_others_stay(name: str, put: int, probability: float) -> None:
     words, lengths = numbered()
-    noisy, left = corrupted(CorruptionConfig(blank=probability))
-    blanked = noisy == BLANK
+    noisy, left = corrupted(CorruptionConfig(**{name: probability}))
+    blanked = noisy == put
     assert torch.equal(left, lengths)
     assert torch.equal(noisy[~blanked], words[~blanked])
     assert not bool((blanked & ~length_mask(lengths, STEPS)).any())
@@ -182,6 +183,7 @@ def test_noise_is_applied_in_the_published_order() -> None:
         CorruptionConfig(drop=0.3),
         CorruptionConfig(blank=0.3),
         CorruptionConfig(substitute=0.3),
+        CorruptionConfig(unknown=0.3),
         ALL,
     ],
 )
@@ -232,7 +234,9 @@ def test_only_the_encoder_sees_noise_and_only_in_training(monkeypatch: pytest.Mo
     assert int(spy.encoded[0].max()) < FIRST_WORD + len(WORDS)
 
 
-@pytest.mark.parametrize("name, value", [("shuffle", -1), ("drop", -0.1), ("blank", 1.1), ("substitute", 2.0)])
+@pytest.mark.parametrize(
+    "name, value", [("shuffle", -1), ("drop", -0.1), ("blank", 1.1), ("substitute", 2.0), ("unknown", -1)]
+)
 def test_impossible_noise_is_refused_by_name(name: str, value: float) -> None:
     with pytest.raises(UsageError, match=f"corruption.{name} is {value}"):
         CorruptionConfig(**{name: value})

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 from exact import (
     GRID,
@@ -18,6 +19,7 @@ from models import sentences, small
 
 from datamodules.batch import TokenBatch
 from lightning_modules import SentenceMIM, SentenceVAE
+from lightning_modules.randomness import SentenceRandom
 
 ALL = every_sentence()
 BATCH = TokenBatch.from_ids(sentences(12))
@@ -53,6 +55,13 @@ def test_the_gradient_is_the_slope_of_the_loss() -> None:
 def test_what_is_minimised_is_what_is_monitored() -> None:
     objective = small(SentenceMIM).objective(BATCH)
     torch.testing.assert_close(objective.loss, objective.terms["mim_loss"], rtol=0, atol=0)
+
+
+def test_new_sentences_come_from_the_scaled_prior() -> None:
+    random = SentenceRandom(torch.arange(4000), 0, -1)
+    z = small(SentenceMIM, prior_scale=0.1).prior_latents(random)
+    torch.testing.assert_close(z, 0.1 * small(SentenceMIM).prior_latents(random))
+    assert float(z.std()) == pytest.approx(0.1, rel=0.02)
 
 
 def test_a_narrower_posterior_lowers_the_loss_by_half_its_entropy() -> None:
