@@ -10,7 +10,7 @@ from callbacks.predictions import Predictions
 from callbacks.prior_samples import PriorSamples
 from callbacks.reconstructions import Reconstructions
 from callbacks.run_folder import RunFolder
-from callbacks.stopping import DecayFromBest, LateEarlyStopping
+from callbacks.stopping import DecayFromBest, DecayOnPlateau, LateEarlyStopping
 from callbacks.style_transfer import TenseTransfer
 from callbacks.summary import Summary
 from callbacks.throughput import Throughput
@@ -18,6 +18,7 @@ from callbacks.throughput import Throughput
 __all__ = [
     "CyclicalAnnealing",
     "DecayFromBest",
+    "DecayOnPlateau",
     "ExponentialDecay",
     "Interpolations",
     "LateEarlyStopping",

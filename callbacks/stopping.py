@@ -9,6 +9,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.trainer.states import TrainerFn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from datamodules.errors import require
 from lightning_modules import TextModel
@@ -36,6 +37,61 @@ class LateEarlyStopping(EarlyStopping):
         """Looks at the monitor, if it is time."""
         if trainer.current_epoch >= self.first_epoch:
             super().on_validation_end(trainer, pl_module)
+
+
+class DecayOnPlateau(Callback):
+    """PyTorch's `ReduceLROnPlateau` on the family's monitor.
+
+    A callback, since Lightning writes a checkpoint before it steps a scheduler of this kind, and a resume would miss
+    the step.
+
+    Args:
+        factor: Of the learning rates (Kruengkrai 2019: 0.5, Livne et al. 2020: 0.25).
+        patience: Validations without an improvement that are allowed: with 0 the first one lowers the rates.
+        first_epoch: Validations before this epoch, counted from 0, count for nothing, such as those of an annealing.
+        min_lr: No rate falls below this.
+    """
+
+    def __init__(self, factor: float = 0.5, patience: int = 0, first_epoch: int = 0, min_lr: float = 0.0) -> None:
+        require(0 < factor < 1, f"factor is {factor}: give a number between 0 and 1")
+        require(patience >= 0, f"patience is {patience}: give 0 or more")
+        require(min_lr >= 0, f"min_lr is {min_lr}: give 0 or more")
+        self.factor = factor
+        self.patience = patience
+        self.first_epoch = first_epoch
+        self.min_lr = min_lr
+        self.plateaus: list[ReduceLROnPlateau] = []
+        self.restored: list[dict[str, Any]] = []
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Takes charge of the optimisers."""
+        # Threshold 0: any improvement counts.
+        self.plateaus = [
+            ReduceLROnPlateau(
+                optimizer, factor=self.factor, patience=self.patience, threshold=0.0, min_lr=self.min_lr, eps=0.0
+            )
+            for optimizer in trainer.optimizers
+        ]
+        for plateau, state in zip(self.plateaus, self.restored, strict=False):
+            plateau.load_state_dict(state)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compares, before this validation's checkpoint is written."""
+        assert isinstance(pl_module, TextModel)
+        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
+            return
+        for plateau in self.plateaus:
+            if trainer.current_epoch < self.first_epoch:
+                plateau.cooldown_counter = 1  # PyTorch's rest after a reduction
+            plateau.step(float(trainer.callback_metrics[pl_module.monitor]))
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resume needs."""
+        return {"plateaus": [plateau.state_dict() for plateau in self.plateaus]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on where the checkpoint was; the optimisers are made later."""
+        self.restored = state_dict["plateaus"]
 
 
 class DecayFromBest(Callback):

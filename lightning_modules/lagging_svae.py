@@ -63,7 +63,7 @@ class LaggingVAE(SentenceVAE):
     ) -> None:
         super().__init__(**kwargs)
         schedule = self.optimizer_config.schedule
-        require(schedule == "constant", f"optimizer.schedule {schedule}: use callbacks.DecayFromBest with LaggingVAE")
+        require(schedule == "constant", f"optimizer.schedule {schedule}: with LaggingVAE, use callbacks.DecayFromBest")
         self.automatic_optimization = False
         self.aggressive = configured(AggressiveConfig, aggressive)
         self.clip = clip

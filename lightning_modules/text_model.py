@@ -15,6 +15,7 @@ import torch
 from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LinearLR
 from torchmetrics import MeanMetric
 
 from datamodules.batch import TokenBatch
@@ -24,7 +25,7 @@ from lightning_modules.backbone.decoder import DecoderConfig, State
 from lightning_modules.backbone.model import Backbone
 from lightning_modules.backbone.views import right_to_left
 from lightning_modules.metrics.perplexity import Perplexity
-from lightning_modules.optimization import OptimizerConfig, make_optimizer, make_schedule
+from lightning_modules.optimization import OptimizerConfig, make_optimizer
 from lightning_modules.randomness import SentenceRandom
 
 Config = TypeVar("Config")
@@ -129,9 +130,11 @@ class TextModel(LightningModule, ABC):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimiser over `parameter_groups`, and its schedule."""
         optimizer = make_optimizer(self.parameter_groups(), self.optimizer_config)
-        steps = int(self.trainer.estimated_stepping_batches) if self.optimizer_config.schedule == "linear" else 0
-        schedule = make_schedule(optimizer, self.optimizer_config, steps, self.monitor)
-        return optimizer if schedule is None else {"optimizer": optimizer, "lr_scheduler": schedule}
+        if self.optimizer_config.schedule == "constant":
+            return optimizer
+        steps = int(self.trainer.estimated_stepping_batches)
+        decay = LinearLR(optimizer, start_factor=1.0, end_factor=0.0, total_iters=steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": decay, "interval": "step"}}
 
     def on_train_batch_start(self, batch: TokenBatch, batch_idx: int) -> None:
         """Seeds what sentences do not draw themselves (dropout) from the step, so that a resume repeats it."""
@@ -145,9 +148,11 @@ class TextModel(LightningModule, ABC):
         return objective.loss.mean() * batch.share
 
     def log_objective(self, batch: TokenBatch, objective: ObjectiveTerms) -> None:
-        """Logs the loss and the terms of a training step, and the weights at which they were computed."""
+        """Logs the loss and the terms of a training step, and the learning rate at which it is taken."""
         logged = {f"train/{term}": value.detach().mean() for term, value in objective.terms.items()}
-        self.log_dict(logged | {"train/loss": objective.loss.detach().mean()}, batch_size=len(batch))
+        logged["train/loss"] = objective.loss.detach().mean()
+        logged["train/lr"] = torch.tensor(self.trainer.optimizers[0].param_groups[0]["lr"])
+        self.log_dict(logged, batch_size=len(batch))
 
     def validation_step(self, batch: TokenBatch, batch_idx: int) -> None:
         """The objective's terms over the validation split."""

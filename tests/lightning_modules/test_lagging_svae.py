@@ -161,4 +161,4 @@ def test_a_shared_embedding_is_the_decoders() -> None:
 
 def test_a_schedule_of_lightnings_own_is_refused() -> None:
     with pytest.raises(UsageError, match="DecayFromBest"):
-        small(LaggingVAE, optimizer=OptimizerConfig(schedule="plateau"))
+        small(LaggingVAE, optimizer=OptimizerConfig(schedule="linear"))
