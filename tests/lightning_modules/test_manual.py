@@ -1,0 +1,84 @@
+"""Steps by hand: under a loss scale as without one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from models import PLAIN, WITHOUT_VALIDATION, loader, sentences, small, trainer
+from pytorch_lightning.plugins.precision import MixedPrecision
+from torch import Tensor, nn
+
+from datamodules.bucketing import BatchingConfig
+from lightning_modules import AdversariallyRegularizedAutoencoder, LaggingVAE
+from lightning_modules.manual import descend
+from lightning_modules.text_model import TextModel
+
+FAMILIES = [AdversariallyRegularizedAutoencoder, LaggingVAE]
+
+
+class Scaled(MixedPrecision):
+    """A loss scale in full precision, so that nothing but the scale differs."""
+
+    def __init__(self, scale: float) -> None:
+        scaler = torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=10_000)
+        super().__init__("16-mixed", "cpu", scaler)
+
+    def autocast_context_manager(self) -> torch.autocast:
+        return torch.autocast("cpu", enabled=False)
+
+
+def trained(family: type[TextModel], **options: Any) -> TextModel:
+    model = small(family, **PLAIN, clip=0.05)  # type: ignore[arg-type]  # what every family of these has
+    data = loader(sentences(12), BatchingConfig(sentences=4), training=True)
+    fitting = trainer(max_epochs=2, **options)
+    fitting.fit(model, data)
+    assert fitting.global_step == 6  # one for each batch, however many steps it takes
+    return model
+
+
+@WITHOUT_VALIDATION
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_loss_scale_changes_no_step(family: type[TextModel]) -> None:
+    plain, scaled = trained(family), trained(family, plugins=[Scaled(4096.0)])
+    start = dict(small(family).named_parameters())
+    moved = 0.0
+    for (name, one), (_, other) in zip(plain.named_parameters(), scaled.named_parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-6, msg=name)
+        moved = max(moved, float((one - start[name]).detach().abs().max()))
+    assert moved > 1e-4
+
+
+@WITHOUT_VALIDATION
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_scale_that_overflows_skips_the_step_and_falls(family: type[TextModel]) -> None:
+    plugin = Scaled(1e38)
+    model = trained(family, plugins=[plugin])
+    assert all(bool(parameter.isfinite().all()) for parameter in model.parameters())
+    assert plugin.scaler is not None and plugin.scaler.get_scale() < 1e38
+
+
+class TwoParts(pl.LightningModule):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Parameter(torch.tensor([3.0])), nn.Parameter(torch.tensor([4.0]))
+        self.automatic_optimization = False
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        return [torch.optim.SGD([part], lr=1.0) for part in (self.first, self.second)]
+
+    def training_step(self, batch: Tensor) -> None:
+        first, second = self.optimizers()
+        loss = 0.5 * (self.first.square() + self.second.square()).sum()  # whose gradient is (3, 4), of norm 5
+        descend(self, [first, second], loss, clip=2.5, counted=True)
+        descend(self, [first], 0.5 * (self.first * self.second).sum(), clip=None)
+
+
+def test_several_optimisers_are_clipped_together_and_one_moves_its_own_alone() -> None:
+    model, fitting = TwoParts(), trainer(max_steps=1)
+    fitting.fit(model, torch.utils.data.DataLoader([torch.zeros(1)]))
+    # (3, 4) - (3, 4) / 2 = (1.5, 2); then the first alone by half of the second.
+    assert (model.first.item(), model.second.item()) == (0.5, 2.0)
+    assert fitting.global_step == 1
