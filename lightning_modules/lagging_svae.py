@@ -69,6 +69,7 @@ class LaggingVAE(SentenceVAE):
         self.clip = clip
         self.mutual_information = MutualInformation()
         self.visit = 0
+        self._epoch_batches: tuple[int, list[Any]] = (-1, [])
         # Buffers, so that a resume knows them.
         self.is_aggressive: Tensor
         self.best_information: Tensor
@@ -145,7 +146,9 @@ class LaggingVAE(SentenceVAE):
     def _drawn_batches(self, batch_idx: int) -> Iterator[TokenBatch]:
         """Batches of the epoch in random order, with replacement; the same ones on every rank."""
         loader = cast(DataLoader[TokenBatch], self.trainer.train_dataloader)
-        items = list(loader.sampler)
+        if self._epoch_batches[0] != self.current_epoch:
+            self._epoch_batches = (self.current_epoch, list(loader.sampler))
+        items = self._epoch_batches[1]
         draw = np.random.default_rng([self.seed, self.current_epoch, batch_idx])
         while True:
             yield loader.dataset[items[draw.integers(len(items))]].to(self.device)
