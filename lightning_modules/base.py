@@ -36,11 +36,13 @@ class TextAutoencoder(TextModel):
 
     Attributes:
         stochastic: Whether z is drawn from a posterior that has a density.
+        latents_per_sentence: L, independent latents of which the decoder is told for a sentence.
     """
 
     monitor: ClassVar[str] = "val/reconstruction"
     terms: ClassVar[tuple[str, ...]] = ("reconstruction",)
     stochastic = True
+    latents_per_sentence = 1
 
     def __init__(
         self,

@@ -40,6 +40,7 @@ class AveragingVAE(SentenceVAE):
 
     def __init__(self, samples: int = 5, **kwargs: Any) -> None:
         super().__init__(samples=samples, **kwargs)
+        self.latents_per_sentence = self.eval_samples
 
     def elbo(self, batch: TokenBatch, posterior: Gaussian, z_LBZ: Tensor) -> ObjectiveTerms:
         """As the `SentenceVAE`, with the KL counted once, and L times."""
@@ -50,11 +51,16 @@ class AveragingVAE(SentenceVAE):
 
     def sampled_reconstruction(self, batch: TokenBatch, z_LBZ: Tensor) -> Tensor:
         """(B,) -log p(x|z_1, ..., z_L) of the averaged states, nats."""
+        return self.reconstruction(batch, z_LBZ.transpose(0, 1))
+
+    def token_nll(self, batch: TokenBatch, z_BZ: Tensor) -> Tensor:
+        """As of any family, (B, T), of the average over z (B, L, Z), or of one z (B, Z): the average of equal ones."""
+        if z_BZ.dim() == 2:
+            return super().token_nll(batch, z_BZ)
         batch = self.decoder_batch(batch)
-        inputs = batch.inputs.repeat(len(z_LBZ), 1)
-        states = self.backbone.decoder(inputs, z_LBZ.flatten(0, 1))
-        mean_BTH = states.view(len(z_LBZ), len(batch), *states.shape[1:]).mean(0)
-        return self.backbone.token_nll(batch, mean_BTH).sum(1)
+        inputs = batch.inputs.repeat_interleave(z_BZ.shape[1], 0)
+        states = self.backbone.decoder(inputs, z_BZ.flatten(0, 1))
+        return self.backbone.token_nll(batch, states.view(*z_BZ.shape[:2], *states.shape[1:]).mean(1))
 
     def step(self, words_B: Tensor, z_BZ: Tensor, state: State | None) -> tuple[Tensor, State]:
         """Writes one word from the average over z (B, L, Z), or from one z (B, Z): the average of equal ones."""

@@ -1,0 +1,99 @@
+"""Importance-weighted estimates of log p(x) (Burda et al. 2016).
+
+B sentences, K importance samples, L latents of a sentence (1 but for VAE-AVG), T steps, Z latent size.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from datamodules.batch import TokenBatch
+from datamodules.errors import require
+from lightning_modules.backbone.posterior import standard_normal_log_prob
+from lightning_modules.base import TextAutoencoder
+
+# Tensors of the size of a chunk's logits that are alive at once: they and what the cross-entropy makes of them.
+COPIES_OF_LOGITS = 3
+
+
+@dataclass
+class LogWeights:
+    """Importance weights of samples of z.
+
+    Attributes:
+        reconstruction: (K, B) -log p(x|z_k), nats.
+        ends: (K, B) -log p(EOS | x, z_k), which is a part of it.
+        ratios: (K, L, B) log p(z) - log q(z|x) of each latent of a sample.
+    """
+
+    reconstruction: Tensor
+    ends: Tensor
+    ratios: Tensor
+
+    def weights(self, with_end: bool = True, ratio_once: bool = False) -> Tensor:
+        """(K, B) log-weights.
+
+        Args:
+            with_end: Whether EOS counts; without it they are of the words alone.
+            ratio_once: One latent's ratio, the mean over the L, where all of them are due: VAE-AVG as its paper
+                counts the KL; the estimate is then of no likelihood under N(0, I).
+        """
+        ratio = self.ratios.mean(1) if ratio_once else self.ratios.sum(1)
+        return ratio - (self.reconstruction if with_end else self.reconstruction - self.ends)
+
+    def nll(self, with_end: bool = True, ratio_once: bool = False) -> Tensor:
+        """(B,) -log of the mean weight, nats: in expectation an upper bound on -log p(x), which falls as K grows."""
+        weights_KB = self.weights(with_end, ratio_once)
+        return math.log(len(weights_KB)) - weights_KB.logsumexp(0)
+
+    def error(self, with_end: bool = True, ratio_once: bool = False) -> Tensor:
+        """(B,) Monte Carlo standard error of `nll`, by the delta method; K must be 2 or more."""
+        weights_KB = self.weights(with_end, ratio_once)
+        relative_KB = torch.softmax(weights_KB, 0) * len(weights_KB)
+        return (relative_KB.var(0) / len(weights_KB)).sqrt()
+
+
+def log_weights(model: TextAutoencoder, batch: TokenBatch, samples: int, memory: float = 512.0) -> LogWeights:
+    """Draws z from the posterior of each sentence, `samples` times, and weighs the draws.
+
+    The encoder runs once; the decodes are batched, as many at a time as the memory allows. A sentence's draws depend on
+    its position in the split and the model's seed alone.
+
+    Args:
+        model: A family with a posterior density and the prior N(0, I), in evaluation mode.
+        batch: The sentences.
+        samples: K.
+        memory: Megabytes that the logits of a chunk may take.
+
+    Raises:
+        UsageError: The model has no posterior density.
+    """
+    require(model.stochastic, f"{type(model).__name__} has no posterior density: its likelihood cannot be estimated")
+    latents = model.latents_per_sentence
+    posterior = model.encode(batch)
+    noise = model.random(batch).normal("importance", samples * latents, model.latent_size)
+    z_KLBZ = posterior.sample(noise.transpose(0, 1)).view(samples, latents, len(batch), -1)
+    ratios = standard_normal_log_prob(z_KLBZ) - posterior.log_prob(z_KLBZ)
+    chunk = max(1, rows_within(memory, model, batch) // len(batch))
+    parts = [_decode(model, batch, z_kLBZ) for z_kLBZ in torch.split(z_KLBZ, chunk)]
+    reconstruction, ends = (torch.cat([part[place] for part in parts]) for place in range(2))
+    return LogWeights(reconstruction, ends, ratios.double())
+
+
+def rows_within(memory: float, model: TextAutoencoder, batch: TokenBatch) -> int:
+    """Sentences of the batch's width whose logits take so many megabytes."""
+    words = model.vocabulary.get_vocab_size()
+    return int(memory * 1e6 / (4 * COPIES_OF_LOGITS * batch.targets.shape[1] * words))
+
+
+def _decode(model: TextAutoencoder, batch: TokenBatch, z_kLBZ: Tensor) -> tuple[Tensor, Tensor]:
+    """-log p(x|z) and its last token's part, (k, B) each, in float64."""
+    count, latents = z_kLBZ.shape[:2]
+    z = z_kLBZ.transpose(1, 2).flatten(0, 1)  # (k * B, L, Z)
+    nll_NT = model.token_nll(batch.tiled(count), z if latents > 1 else z[:, 0]).double()
+    ends_N = nll_NT.gather(1, batch.lengths.repeat(count)[:, None] - 1).squeeze(1)
+    return nll_NT.sum(1).view(count, -1), ends_N.view(count, -1)
