@@ -1,6 +1,7 @@
 """What happens around training: measurements, studies and pictures."""
 
 from callbacks.annealing import CyclicalAnnealing, ExponentialDecay, LinearAnnealing, SigmoidAnnealing
+from callbacks.importance_weighted_nll import ImportanceWeightedNLL
 from callbacks.interpolations import Interpolations
 from callbacks.latent_diagnostics import LatentDiagnostics
 from callbacks.latent_map import LatentMap
@@ -20,6 +21,7 @@ __all__ = [
     "DecayFromBest",
     "DecayOnPlateau",
     "ExponentialDecay",
+    "ImportanceWeightedNLL",
     "Interpolations",
     "LateEarlyStopping",
     "LatentDiagnostics",

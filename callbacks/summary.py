@@ -15,42 +15,21 @@ from rich.table import Table
 
 from callbacks.latents import corpus_of
 from callbacks.provenance import provenance
+from callbacks.quantities import QUANTITIES, UNKNOWN
 from callbacks.tables import run_folder
 from lightning_modules import TextModel
 
-MEANING = {
-    "test/nll": "-log p(x), exact; nats a sentence, EOS counted",
-    "test/perplexity": "exp(nats a token) of -log p(x) or its bound; EOS in both, BOS in neither, words as given",
-    "test/negative_elbo": "upper bound on -log p(x); nats a sentence, EOS counted",
-    "test/nll_kl_once": "the paper's: reconstruction and one KL of several latents; no bound under N(0, I)",
-    "test/perplexity_kl_once": "of it, as the paper has it; no bound",
-    "test/conditional_perplexity": "of -log p(x|z) alone; no bound",
-    "test/mim_loss": "-log p(x|z) - (log q(z|x) + log p(z)) / 2, nats a sentence",
-    "test/kl": "KL(q(z|x) || N(0, I)), nats a sentence",
-    "test/wasserstein": "the critic's f(z) - f(G(s))",
-    "test/active_units": "dimensions whose posterior mean varies by more than the threshold",
-    "test/mutual_information": "I(x; z) with the split's aggregate posterior, nats",
-    "test/mutual_information_ceiling": "ln of the split's size, which it cannot exceed",
-    "test/reconstruction": "-log p(x|z), z from the posterior; nats a sentence, EOS counted",
-    "test/reconstruction_bleu": "BLEU-4 of greedy reconstructions from the posterior's mean; <unk> counts as a word",
-    "test/reconstruction_exact": "share of sentences that come back word for word",
-    "test/prior_grammatical": "share of greedy prior samples in the grammar's language",
-    "test/prior_grammatical_sampled": "the same of sampled ones",
-    "test/tense_accuracy": "share of present sentences that + tense vector puts into the past",
-    "test/tense_bleu": "BLEU-4 of these against each sentence's own past form",
-    "test/tense_copy_bleu": "baseline: BLEU-4 of copying the input (its accuracy is 0)",
-    "test/adversarial": "-log D(z), nats (ln 2 = 0.69 where D cannot tell)",
-    "test/discriminator": "-log D(z') - log(1 - D(z)), nats (2 ln 2 = 1.39 where D cannot tell)",
-    "test/log_variance": "sum over dimensions of |log sigma^2|",
-    "test/knn_purity": "share of the nearest neighbours in z that have the same label",
-}
+# How errors are logged beside a figure, and their names in the file.
+ERRORS = {"/error": "error", "/monte_carlo_error": "monte_carlo_error"}
 
 
 class Summary(Callback):
     """Prints a table of a test's figures and where the run's files are; writes `test_metrics.json`.
 
-    The file also says where the figures come from: corpus, seed, checkpoint, commit, versions, hardware and, after a
-    fit, how long that took and the best value of the monitor, by which settings may be chosen.
+    Each figure has its kind (`callbacks.quantities`) and, where it has one, its standard error over sentences and,
+    where it is a Monte Carlo estimate, the error of that. The file also says where the figures come from: corpus,
+    seed, checkpoint, commit, versions, hardware and, after a fit, how long that took and the best value of the
+    monitor, by which settings may be chosen.
     """
 
     def __init__(self) -> None:
@@ -75,7 +54,7 @@ class Summary(Callback):
         assert isinstance(pl_module, TextModel)
         if not trainer.is_global_zero:
             return
-        figures = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
+        figures = _figures(trainer, pl_module)
         corpus = corpus_of(trainer)
         record = {
             "corpus": corpus.corpus,
@@ -94,14 +73,40 @@ class Summary(Callback):
             record |= _of_the_fit(file)
         file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         table = Table(title=f"{corpus.corpus}: {record['sentences']:,} test sentences")
-        table.add_column("quantity")
-        table.add_column("value", justify="right")
+        table.add_column("quantity", no_wrap=True)
+        table.add_column("value", justify="right", no_wrap=True)
+        table.add_column("error", justify="right", no_wrap=True)
         table.add_column("what it is")
-        for name, value in figures.items():
-            table.add_row(name, f"{value:.4f}", MEANING.get(name, ""))
+        for name, figure in figures.items():
+            errors = [figure[kind] for kind in ERRORS.values() if kind in figure]
+            error = " / ".join(f"{value:.4f}" for value in errors)
+            table.add_row(name, f"{figure['value']:.4f}", error, f"{figure['kind']}: {meaning_of(name)}")
         console = Console()
         console.print(table)
         _print_files(console, file.parent)
+
+
+def meaning_of(name: str) -> str:
+    """What a figure of a test is, in a line."""
+    return QUANTITIES.get(name.removeprefix("test/"), UNKNOWN).meaning
+
+
+def _figures(trainer: Trainer, model: TextModel) -> dict[str, dict[str, Any]]:
+    """Each figure's value, errors, kind and convention, by its name."""
+    values = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
+    figures: dict[str, dict[str, Any]] = {}
+    for name, value in values.items():
+        if name.endswith(tuple(ERRORS)):
+            continue
+        quantity = name.removeprefix("test/")
+        known = QUANTITIES.get(quantity, UNKNOWN)
+        # A perplexity is of the kind of that of which it is made.
+        kind = QUANTITIES.get(model.perplexities.get(quantity, quantity), UNKNOWN).kind
+        kind = known.kind if known.kind == "no bound" else kind
+        figures[name] = {"value": value}
+        figures[name] |= {key: values[name + end] for end, key in ERRORS.items() if name + end in values}
+        figures[name] |= {"kind": kind} | ({"convention": known.convention} if known.convention else {})
+    return figures
 
 
 def _print_files(console: Console, folder: Path) -> None:

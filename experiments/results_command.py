@@ -88,7 +88,13 @@ def _print(records: list[dict[str, Any]]) -> None:
     table = Table("quantity", *(f"{name} ({len(found)} seeds)" for name, found in experiments.items()))
     names = dict.fromkeys(name for record in records for name in record["metrics"])
     for name in names:
-        table.add_row(name, *(_cell([record["metrics"].get(name) for record in runs]) for runs in experiments.values()))
+        table.add_row(
+            name,
+            *(
+                _cell([record["metrics"].get(name, {}).get("value") for record in runs])
+                for runs in experiments.values()
+            ),
+        )
     Console().print(table)
 
 

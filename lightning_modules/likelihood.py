@@ -18,6 +18,8 @@ from lightning_modules.base import TextAutoencoder
 
 # Tensors of the size of a chunk's logits that are alive at once: they and what the cross-entropy makes of them.
 COPIES_OF_LOGITS = 3
+# And of the decoder's states: they, the gates, the input.
+COPIES_OF_STATES = 8
 
 
 @dataclass
@@ -67,7 +69,7 @@ def log_weights(model: TextAutoencoder, batch: TokenBatch, samples: int, memory:
         model: A family with a posterior density and the prior N(0, I), in evaluation mode.
         batch: The sentences.
         samples: K.
-        memory: Megabytes that the logits of a chunk may take.
+        memory: Megabytes that decoding may take at a time.
 
     Raises:
         UsageError: The model has no posterior density.
@@ -78,16 +80,17 @@ def log_weights(model: TextAutoencoder, batch: TokenBatch, samples: int, memory:
     noise = model.random(batch).normal("importance", samples * latents, model.latent_size)
     z_KLBZ = posterior.sample(noise.transpose(0, 1)).view(samples, latents, len(batch), -1)
     ratios = standard_normal_log_prob(z_KLBZ) - posterior.log_prob(z_KLBZ)
-    chunk = max(1, rows_within(memory, model, batch) // len(batch))
+    chunk = max(1, rows_within(memory, model, batch.targets.shape[1]) // len(batch))
     parts = [_decode(model, batch, z_kLBZ) for z_kLBZ in torch.split(z_KLBZ, chunk)]
     reconstruction, ends = (torch.cat([part[place] for part in parts]) for place in range(2))
     return LogWeights(reconstruction, ends, ratios.double())
 
 
-def rows_within(memory: float, model: TextAutoencoder, batch: TokenBatch) -> int:
-    """Sentences of the batch's width whose logits take so many megabytes."""
-    words = model.vocabulary.get_vocab_size()
-    return int(memory * 1e6 / (4 * COPIES_OF_LOGITS * batch.targets.shape[1] * words))
+def rows_within(memory: float, model: TextAutoencoder, steps: int) -> int:
+    """How many sentences of so many tokens can be decoded together in so many megabytes, 1 at least."""
+    states = COPIES_OF_STATES * model.decoder_config.hidden_size * model.latents_per_sentence
+    numbers = COPIES_OF_LOGITS * model.vocabulary.get_vocab_size() + states
+    return max(1, int(memory * 1e6 / (4 * steps * numbers)))
 
 
 def _decode(model: TextAutoencoder, batch: TokenBatch, z_kLBZ: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -43,20 +44,23 @@ class MutualInformationVAE(SentenceVAE):
 
     The paper derives -L_MI as a lower bound on the mutual information of z and the text that the decoder writes from
     it. That holds of a q_MI that sees the text alone; here, as in the paper, it reads the decoder's states with an
-    encoder of its own, and the states know z from other places as well: `mutual_information` may exceed the mutual
-    information. The term's gradient reaches q_MI and, through the states, the decoder; never z, the encoder, or the
-    choice of sampled words.
+    encoder of its own, and the states know z from other places as well: -L_MI may exceed the mutual information. The
+    term's gradient reaches q_MI and, through the states, the decoder; never z, the encoder, or the choice of sampled
+    words.
 
-    `mutual_information` is -L_MI of one draw a sentence, nats; `conditional_perplexity` is the paper's, of
-    -log p(x|z) without the KL (but with this framework's count of tokens).
+    `mi_loss` is L_MI of one draw a sentence, nats; `conditional_perplexity` is the paper's, of -log p(x|z) without the
+    KL (but with this framework's count of tokens).
 
     Args:
         mutual_information: The term.
         kwargs: The rest of the `SentenceVAE`, the backbone and the optimiser.
     """
 
-    terms = ("reconstruction", "kl", "negative_elbo", "mutual_information")
-    perplexities = {**SentenceVAE.perplexities, "conditional_perplexity": "reconstruction"}  # noqa: RUF012
+    terms = ("reconstruction", "kl", "negative_elbo", "mi_loss")
+    perplexities: ClassVar[Mapping[str, str]] = {
+        "perplexity": "negative_elbo",
+        "conditional_perplexity": "reconstruction",
+    }
 
     def __init__(self, mutual_information: MutualInformationConfig = MutualInformationConfig(), **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -68,22 +72,22 @@ class MutualInformationVAE(SentenceVAE):
             initialize(part, None, self.initialization)
 
     def objective(self, batch: TokenBatch) -> ObjectiveTerms:
-        """The VAE's terms and the mutual information's."""
+        """The VAE's terms and L_MI."""
         posterior = self.encode(batch)
         z_LBZ = self.sample_latents(batch, posterior)
         elbo = self.elbo(batch, posterior, z_LBZ)
-        information = self.information(*self._text(batch, z_LBZ[0]))
+        mi_loss = self.mi_loss(*self._text(batch, z_LBZ[0]))
         weight = self.weights["mi_weight"]
         if self.mutual_information.times_kl_weight:
             weight *= self.weights["kl_weight"]
-        return ObjectiveTerms(elbo.loss - weight * information, {**elbo.terms, "mutual_information": information})
+        return ObjectiveTerms(elbo.loss + weight * mi_loss, {**elbo.terms, "mi_loss": mi_loss})
 
-    def information(self, z_BZ: Tensor, inputs_BT: Tensor, lengths_B: Tensor) -> Tensor:
-        """(B,) log q_MI(z|states) - log p(z) of latents and of the decoder's states on texts, nats."""
+    def mi_loss(self, z_BZ: Tensor, inputs_BT: Tensor, lengths_B: Tensor) -> Tensor:
+        """(B,) L_MI: log p(z) - log q_MI(z|states) of latents and of the decoder's states on texts, nats."""
         posterior: Gaussian = self.state_posterior(
             self.state_encoder(self.backbone.decoder(inputs_BT, z_BZ), lengths_B)
         )
-        return posterior.log_prob(z_BZ) - standard_normal_log_prob(z_BZ)
+        return standard_normal_log_prob(z_BZ) - posterior.log_prob(z_BZ)
 
     def _text(self, batch: TokenBatch, posterior_BZ: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Latents, the decoder's inputs for a text of theirs, and its lengths, all beyond the reach of gradients."""

@@ -16,7 +16,7 @@ from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LinearLR
-from torchmetrics import MeanMetric
+from torchmetrics import Metric
 
 from datamodules.batch import TokenBatch
 from datamodules.errors import UsageError
@@ -24,7 +24,8 @@ from datamodules.vocabulary import BOS, UNK, parse_vocabulary
 from lightning_modules.backbone.decoder import DecoderConfig, State
 from lightning_modules.backbone.model import Backbone
 from lightning_modules.backbone.views import right_to_left
-from lightning_modules.metrics.perplexity import Perplexity
+from lightning_modules.metrics.perplexity import Perplexity, PerplexityError
+from lightning_modules.metrics.sentence_mean import SentenceError, SentenceMean
 from lightning_modules.optimization import OptimizerConfig, make_optimizer
 from lightning_modules.randomness import SentenceRandom
 
@@ -79,12 +80,10 @@ class TextModel(LightningModule, ABC):
         self.weights = {"word_dropout": self.decoder_config.word_dropout}
         self.metrics = nn.ModuleDict()
         for stage in ("val", "test"):
-            for term in self.terms:
-                # In float64: the sum over a split of float32 values loses digits.
-                mean = MeanMetric(nan_strategy="disable").set_dtype(torch.float64)
-                self.metrics[f"{stage} {term}"] = mean
-            for name in self.perplexities:
-                self.metrics[f"{stage} {name}"] = Perplexity()
+            self.metrics.update({f"{stage}/{term}": SentenceMean() for term in self.terms})
+            self.metrics.update({f"{stage}/{name}": Perplexity() for name in self.perplexities})
+        self.metrics.update({f"test/{term}/error": SentenceError() for term in self.terms})
+        self.metrics.update({f"test/{name}/error": PerplexityError() for name in self.perplexities})
 
     @abstractmethod
     def objective(self, batch: TokenBatch) -> ObjectiveTerms:
@@ -193,14 +192,15 @@ class TextModel(LightningModule, ABC):
 
     def _evaluate(self, stage: str, batch: TokenBatch) -> None:
         terms = self.objective(batch).terms
-        for term, value in terms.items():
-            metric = cast(MeanMetric, self.metrics[f"{stage} {term}"])
-            metric.update(value)
-            self.log(f"{stage}/{term}", metric, on_epoch=True, batch_size=len(batch))
-        for name, term in self.perplexities.items():
-            perplexity = cast(Perplexity, self.metrics[f"{stage} {name}"])
-            perplexity.update(terms[term], batch.lengths)
-            self.log(f"{stage}/{name}", perplexity, on_epoch=True, batch_size=len(batch))
+        for name, metric in self.metrics.items():
+            if not name.startswith(stage):
+                continue
+            quantity = name.split("/")[1]
+            if isinstance(metric, Perplexity):
+                metric.update(terms[self.perplexities[quantity]], batch.lengths)
+            else:
+                cast(SentenceMean, metric).update(terms[quantity])
+            self.log(name, cast(Metric, metric), on_epoch=True, batch_size=len(batch))
 
 
 def configured(kind: type[Config], value: Config | Mapping[str, Any]) -> Config:

@@ -16,14 +16,17 @@ class Perplexity(Metric):
     """
 
     full_state_update = False
+    sentences: Tensor
     nats: Tensor
     tokens: Tensor
+    products: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         # In float64: the sum over a split of float32 values loses digits.
-        self.add_state("nats", default=torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("tokens", default=torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        for name in ("sentences", "nats", "tokens"):
+            self.add_state(name, default=torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("products", default=torch.zeros(3, dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, nll_B: Tensor, tokens_B: Tensor) -> None:
         """Adds sentences.
@@ -32,9 +35,23 @@ class Perplexity(Metric):
             nll_B: Nats of each sentence.
             tokens_B: Its words and EOS.
         """
-        self.nats += nll_B.double().sum()
-        self.tokens += tokens_B.sum()
+        nats, tokens = nll_B.double(), tokens_B.double()
+        self.sentences += len(nats)
+        self.nats += nats.sum()
+        self.tokens += tokens.sum()
+        self.products += torch.stack((nats @ nats, nats @ tokens, tokens @ tokens))
 
     def compute(self) -> Tensor:
         """The perplexity of all sentences so far."""
         return torch.exp(self.nats / self.tokens)
+
+
+class PerplexityError(Perplexity):
+    """The perplexity's standard error over sentences."""
+
+    def compute(self) -> Tensor:
+        """Of the ratio of two sums, carried through the exponential (delta method); NaN of one sentence."""
+        ratio = self.nats / self.tokens
+        squares = self.products[0] - 2 * ratio * self.products[1] + ratio.square() * self.products[2]
+        variance = squares.clamp(min=0) / (self.sentences - 1) * self.sentences / self.tokens.square()
+        return torch.exp(ratio) * variance.sqrt()

@@ -138,10 +138,15 @@ def test_throughput_counts_words_and_ends(
 def test_the_summary_holds_every_figure(
     model: Any, corpus: Make, trainer: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    [figures] = trainer(Reconstructions(), Summary()).test(model, datamodule=corpus(), verbose=False)
+    [logged] = trainer(Reconstructions(), Summary()).test(model, datamodule=corpus(), verbose=False)
+    figures = {name: value for name, value in logged.items() if not name.endswith("/error")}
     assert len(figures) >= 3
     record = json.loads((tmp_path / "test_metrics.json").read_text())
-    assert record["metrics"] == figures
+    assert {name: figure["value"] for name, figure in record["metrics"].items()} == figures
+    reconstruction = record["metrics"]["test/reconstruction"]
+    assert reconstruction["error"] == logged["test/reconstruction/error"] > 0
+    assert reconstruction["kind"] == "part" and "EOS" in reconstruction["convention"]
+    assert record["metrics"]["test/reconstruction_bleu"]["kind"] == "score"
     assert record["corpus"] == "reviews"
     assert record["sentences"] == 90
     assert record["seed"] == model.seed

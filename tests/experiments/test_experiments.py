@@ -77,8 +77,8 @@ def options(values: Mapping[str, Any]) -> list[str]:
 
 
 def figures(run: Path) -> dict[str, float]:
-    metrics: dict[str, float] = json.loads((run / "test_metrics.json").read_text())["metrics"]
-    return metrics
+    metrics = json.loads((run / "test_metrics.json").read_text())["metrics"]
+    return {name: figure["value"] for name, figure in metrics.items()}
 
 
 @pytest.fixture

@@ -181,5 +181,5 @@ def test_of_a_language_model_there_are_samples_but_nothing_that_needs_a_latent(
     nll = [float(line) for line in file.read_text().splitlines()]
     measured = json.loads((file.parents[1] / "test_metrics.json").read_text())["metrics"]
     assert len(nll) == len(sentences)
-    assert sum(nll) / len(nll) == pytest.approx(measured["test/nll"], abs=1e-3)
+    assert sum(nll) / len(nll) == pytest.approx(measured["test/nll"]["value"], abs=1e-3)
     assert set(measured) >= {"test/nll", "test/perplexity"} and "test/reconstruction" not in measured

@@ -102,7 +102,7 @@ def test_metrics_csv(folder: Path) -> None:
     assert [int(row["step"]) for row in rows if row["val/reconstruction"]] == [3, 7]
     [tested] = [row for row in rows if row["test/reconstruction"]]
     metrics = json.loads((folder / "test_metrics.json").read_text())["metrics"]
-    for name, value in metrics.items():
-        assert float(tested[name]) == pytest.approx(value)
+    for name, figure in metrics.items():
+        assert float(tested[name]) == pytest.approx(figure["value"])
     assert (folder / "plots" / "loss_curves.png").stat().st_size > 0
     assert (folder / "finished").exists()

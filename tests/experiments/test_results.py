@@ -18,7 +18,8 @@ Command = Callable[..., Any]
 
 
 def write_run(folder: Path, experiment: str, metrics: dict[str, float]) -> dict[str, Any]:
-    record = {"experiment": experiment, "seed": 0, "metrics": metrics}
+    figures = {name: {"value": value, "kind": "score"} for name, value in metrics.items()}
+    record = {"experiment": experiment, "seed": 0, "metrics": figures}
     folder.mkdir(parents=True)
     (folder / "test_metrics.json").write_text(json.dumps(record))
     return record

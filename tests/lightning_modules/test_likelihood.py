@@ -74,9 +74,10 @@ def test_nothing_depends_on_companions_chunks_or_order() -> None:
     model = small(SentenceVAE).eval()
     with torch.no_grad():
         together = log_weights(model, BATCH, 30)
-        chunked = log_weights(model, BATCH, 30, memory=0.01)
+        chunked = log_weights(model, BATCH, 30, memory=0.1)
         alone = torch.cat([log_weights(model, one, 30).nll() for one in one_by_one(sentences(12))])
-    assert rows_within(0.01, model, BATCH) < 30 * 12 < rows_within(512, model, BATCH)
+    steps = BATCH.targets.shape[1]
+    assert rows_within(0.1, model, steps) < 30 * 12 < rows_within(512, model, steps)
     torch.testing.assert_close(chunked.weights(), together.weights())
     torch.testing.assert_close(alone, together.nll())
 

@@ -78,7 +78,7 @@ def test_parts_merge_exactly() -> None:
 
 def test_ranks_are_summed_exactly() -> None:
     mine, other = measured(*CUTS[:1]), measured(*CUTS[1:])
-    theirs = iter([other.nats, other.tokens])
+    theirs = iter([other.sentences, other.nats, other.tokens, other.products])
     mine.distributed_available_fn = lambda: True
     mine.dist_sync_fn = lambda value, group: [value, next(theirs)]
     assert torch.equal(mine.compute(), measured(*CUTS).compute())
@@ -96,7 +96,7 @@ def test_many_float32_sentences_lose_no_digits() -> None:
 
 def test_a_model_of_half_precision_keeps_the_sums_of_float64() -> None:
     model = small(LanguageModel).bfloat16()
-    metric = model.metrics["val perplexity"]
+    metric = model.metrics["val/perplexity"]
     assert isinstance(metric, Perplexity)
     metric.update(torch.tensor([2.0**24, 1.0]), torch.tensor([2**22, 1]))
     metric.reset()

@@ -1,0 +1,127 @@
+"""The importance-weighted estimate of -log p(x) over a split (Burda et al. 2016)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from rich.progress import track
+from torch import Tensor
+from torchmetrics import MetricCollection
+
+from callbacks.latents import corpus_of, draw_rows, read_batch
+from datamodules.batch import TokenBatch
+from datamodules.bucketing import Rows
+from datamodules.errors import require
+from lightning_modules import TextAutoencoder, TextModel
+from lightning_modules.decoding.search import evaluating
+from lightning_modules.likelihood import log_weights, rows_within
+from lightning_modules.metrics.perplexity import Perplexity, PerplexityError
+from lightning_modules.metrics.sentence_mean import MonteCarloError, SentenceError, SentenceMean
+
+# Sentences of about one length that are encoded together.
+GROUP = 16
+
+
+class ImportanceWeightedNLL(Callback):
+    """`nll_iw` and `perplexity_iw` of a test's split, and on a cadence of the validation split.
+
+    In expectation an upper bound on -log p(x) under the prior N(0, I), nearer the more samples. With it come its
+    standard error over sentences and its Monte Carlo error. Of VAE-AVG `nll_iw_kl_once` is also given, in which one
+    latent's ratio of prior and posterior stands for that of all: the paper's count, no bound. Nothing is done for a
+    language model, whose NLL is exact, or a model without a posterior density.
+
+    Args:
+        samples: K, importance samples of a sentence.
+        sentences: At most so many, drawn from the split; all of them where it is null.
+        memory: Megabytes that decoding may take at a time.
+        bf16: Matrix products in bfloat16; sums and the softmax stay in float32 or better.
+        every_n_epochs: Cadence of validations that measure it too; none where it is null.
+    """
+
+    def __init__(
+        self,
+        samples: int = 500,
+        sentences: int | None = None,
+        memory: float = 512.0,
+        bf16: bool = False,
+        every_n_epochs: int | None = None,
+    ) -> None:
+        require(samples > 1, f"samples is {samples}: give 2 or more")
+        require(sentences is None or sentences > 0, f"sentences is {sentences}: give 1 or more, or null for all")
+        require(memory > 0, f"memory is {memory}: give a positive number of megabytes")
+        require(every_n_epochs is None or every_n_epochs > 0, f"every_n_epochs is {every_n_epochs}: give 1 or more")
+        self.samples = samples
+        self.sentences = sentences
+        self.memory = memory
+        self.bf16 = bf16
+        self.every_n_epochs = every_n_epochs
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measures, if it is time."""
+        due = self.every_n_epochs is not None and (trainer.current_epoch + 1) % self.every_n_epochs == 0
+        if due and not trainer.sanity_checking:
+            self._measure(trainer, pl_module, "valid", "val")
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measures."""
+        self._measure(trainer, pl_module, "test", "test")
+
+    def _measure(self, trainer: Trainer, module: LightningModule, split: str, stage: str) -> None:
+        assert isinstance(module, TextModel)
+        if not isinstance(module, TextAutoencoder) or not module.stochastic:
+            return
+        kinds = {"": False} | ({"_kl_once": True} if module.latents_per_sentence > 1 else {})
+        metrics = {end: _metrics(end, module.device) for end in kinds}
+        with evaluating(module), torch.autocast(module.device.type, torch.bfloat16, enabled=self.bf16):
+            for batch in self._batches(trainer, module, split):
+                found = log_weights(module, batch, self.samples, self.memory)
+                for end, once in kinds.items():
+                    nll_B = found.nll(ratio_once=once)
+                    _update(metrics[end], nll_B, found.error(ratio_once=once), batch.lengths)
+        for collection in metrics.values():
+            for name, value in collection.compute().items():
+                if stage == "test" or not name.endswith("error"):
+                    module.log(f"{stage}/{name}", value.float(), sync_dist=True)
+
+    def _batches(self, trainer: Trainer, module: TextAutoencoder, split: str) -> Iterator[TokenBatch]:
+        """This rank's part of the split, sentences of about one length together."""
+        lengths = corpus_of(trainer).split(split).lengths
+        rows = draw_rows(trainer, split, self.sentences or len(lengths))
+        rows = rows[np.argsort(lengths[rows], kind="stable")]
+        mine = list(self._groups(module, rows, lengths[rows]))[trainer.global_rank :: trainer.world_size]
+        silent = not trainer.is_global_zero or trainer.progress_bar_callback is None
+        for group in track(mine, f"importance weights, {split}", disable=silent, transient=True):
+            yield read_batch(trainer, module, split, group)
+
+    def _groups(self, module: TextAutoencoder, rows: Rows, lengths: npt.NDArray[np.int32]) -> Iterator[Rows]:
+        """Sentences of about one length, no more than the memory allows of the longest one."""
+        end = len(rows)
+        while end > 0:
+            start = max(0, end - min(GROUP, rows_within(self.memory, module, int(lengths[end - 1]) + 1)))
+            yield rows[start:end]
+            end = start
+
+
+def _metrics(end: str, device: torch.device) -> MetricCollection:
+    return MetricCollection(
+        {
+            f"nll_iw{end}": SentenceMean(),
+            f"nll_iw{end}/error": SentenceError(),
+            f"nll_iw{end}/monte_carlo_error": MonteCarloError(),
+            f"perplexity_iw{end}": Perplexity(),
+            f"perplexity_iw{end}/error": PerplexityError(),
+        },
+        compute_groups=False,
+    ).to(device)
+
+
+def _update(metrics: MetricCollection, nll_B: Tensor, error_B: Tensor, tokens_B: Tensor) -> None:
+    for metric in metrics.values():
+        if isinstance(metric, Perplexity):
+            metric.update(nll_B, tokens_B)
+        else:
+            metric.update(error_B if isinstance(metric, MonteCarloError) else nll_B)

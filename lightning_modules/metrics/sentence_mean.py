@@ -1,0 +1,49 @@
+"""The mean of a quantity over sentences, and how sure it is."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+
+class SentenceMean(Metric):
+    """The mean over sentences, whatever the batches: every sentence counts once."""
+
+    full_state_update = False
+    count: Tensor
+    total: Tensor
+    squares: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        # In float64: the sum over a split of float32 values loses digits.
+        for name in ("count", "total", "squares"):
+            self.add_state(name, default=torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, value_B: Tensor) -> None:
+        """Adds a batch's sentences."""
+        self.count += len(value_B)
+        self.total += value_B.double().sum()
+        self.squares += value_B.double().square().sum()
+
+    def compute(self) -> Tensor:
+        """The mean."""
+        return self.total / self.count
+
+
+class SentenceError(SentenceMean):
+    """The standard error of the mean over sentences: how much another test set of this size would move it."""
+
+    def compute(self) -> Tensor:
+        """The standard deviation over sentences (n - 1) divided by the root of their number; NaN of one sentence."""
+        variance = (self.squares - self.total.square() / self.count) / (self.count - 1)
+        return (variance.clamp(min=0) / self.count).sqrt()
+
+
+class MonteCarloError(SentenceMean):
+    """The error that the draws of each sentence bring into the mean over sentences."""
+
+    def compute(self) -> Tensor:
+        """From the sentences' own Monte Carlo errors, which are independent."""
+        return self.squares.sqrt() / self.count
