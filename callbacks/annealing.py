@@ -37,12 +37,15 @@ class Annealing(Callback, ABC):
         """Notes the configured value.
 
         Raises:
-            UsageError: The family has no such weight.
+            UsageError: The family has no such weight, or another schedule drives it.
         """
         assert isinstance(pl_module, TextModel)
         known = ", ".join(sorted(pl_module.weights))
         family = type(pl_module).__name__
         require(self.weight in pl_module.weights, f"{family} has no weight {self.weight} to anneal; it has {known}")
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning attaches it, untyped
+        drivers = [other for other in callbacks if isinstance(other, Annealing) and other.weight == self.weight]
+        require(len(drivers) == 1, f"{len(drivers)} schedules drive {self.weight}: leave one in trainer.callbacks")
         if stage == "fit":
             self.configured = pl_module.weights[self.weight]
 
@@ -145,7 +148,7 @@ class CyclicalAnnealing(Annealing):
 
     def value(self, time: float, configured: float) -> float:
         """In its cycle."""
-        done, place = divmod(time / self.cycle, 1.0)
+        done, place = divmod(round(time / self.cycle, 9), 1.0)  # 0.3 / 0.1 is to be 3
         if self.cycles is not None and done >= self.cycles:
             return configured
         return configured * min(1.0, place / self.ramp)
@@ -169,4 +172,4 @@ class ExponentialDecay(Annealing):
 
     def value(self, time: float, configured: float) -> float:
         """After the decays so far."""
-        return float(configured * self.factor ** math.floor(time / self.every))
+        return float(configured * self.factor ** math.floor(round(time / self.every, 9)))

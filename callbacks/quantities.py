@@ -45,6 +45,7 @@ QUANTITIES = {
     "perplexity_kl_once": Quantity("no bound", "exp(nats a token) of it", EOS_IN_BOTH),
     "conditional_perplexity": Quantity("no bound", "exp(nats a token) of -log p(x|z) alone", EOS_IN_BOTH),
     "reconstruction": Quantity("part", "-log p(x|z), z from the posterior, nats a sentence", EOS_IN_BOTH),
+    "objective": Quantity("part", "reconstruction + KL at its final weight, by which checkpoints are chosen"),
     "kl": Quantity("part", "KL(q(z|x) || N(0, I)), nats a sentence"),
     "mim_loss": Quantity("part", "-log p(x|z) - (log q(z|x) + log p(z)) / 2, nats a sentence"),
     "mi_loss": Quantity("part", "log p(z) - log q_MI(z|states), nats: L_MI of Vani & Birodkar"),

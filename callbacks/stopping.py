@@ -50,9 +50,17 @@ class DecayOnPlateau(Callback):
         patience: Validations without an improvement that are allowed: with 0 the first one lowers the rates.
         first_epoch: Validations before this epoch, counted from 0, count for nothing, such as those of an annealing.
         min_lr: No rate falls below this.
+        stop_below: Training ends once every rate is below this (the code of Livne et al.: 1e-8).
     """
 
-    def __init__(self, factor: float = 0.5, patience: int = 0, first_epoch: int = 0, min_lr: float = 0.0) -> None:
+    def __init__(
+        self,
+        factor: float = 0.5,
+        patience: int = 0,
+        first_epoch: int = 0,
+        min_lr: float = 0.0,
+        stop_below: float = 0.0,
+    ) -> None:
         require(0 < factor < 1, f"factor is {factor}: give a number between 0 and 1")
         require(patience >= 0, f"patience is {patience}: give 0 or more")
         require(min_lr >= 0, f"min_lr is {min_lr}: give 0 or more")
@@ -60,6 +68,7 @@ class DecayOnPlateau(Callback):
         self.patience = patience
         self.first_epoch = first_epoch
         self.min_lr = min_lr
+        self.stop_below = stop_below
         self.plateaus: list[ReduceLROnPlateau] = []
         self.restored: list[dict[str, Any]] = []
 
@@ -80,10 +89,13 @@ class DecayOnPlateau(Callback):
         assert isinstance(pl_module, TextModel)
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
             return
+        if trainer.current_epoch < self.first_epoch:
+            return
         for plateau in self.plateaus:
-            if trainer.current_epoch < self.first_epoch:
-                plateau.cooldown_counter = 1  # PyTorch's rest after a reduction
             plateau.step(float(trainer.callback_metrics[pl_module.monitor]))
+        rates = [group["lr"] for optimizer in trainer.optimizers for group in optimizer.param_groups]
+        if max(rates) < self.stop_below:
+            trainer.should_stop = True
 
     def state_dict(self) -> dict[str, Any]:
         """What a resume needs."""

@@ -73,12 +73,16 @@ class AdversarialAutoencoder(TextAutoencoder):
         """Reconstruction, adversarial term, discriminator loss and the size of the log-variance."""
         posterior = self.encode(batch)
         z_BZ = self.sample_latent(batch, posterior)
-        prior_BZ = self.random(batch).normal("prior", z_BZ.shape[1]).to(z_BZ.dtype)
+        weights_dtype = next(
+            self.discriminator.parameters()
+        ).dtype  # lower than the latents' where the precision is a true one
+        seen_BZ = z_BZ.to(weights_dtype)
+        prior_BZ = self.random(batch).normal("prior", z_BZ.shape[1]).to(weights_dtype)
         fixed = {name: weights.detach() for name, weights in self.discriminator.named_parameters()}
         terms = {
             "reconstruction": self.reconstruction(batch, z_BZ),
-            "adversarial": softplus(-_logit(functional_call(self.discriminator, fixed, z_BZ))),
-            "discriminator": softplus(_logit(self.discriminator(z_BZ.detach())))
+            "adversarial": softplus(-_logit(functional_call(self.discriminator, fixed, seen_BZ))),
+            "discriminator": softplus(_logit(self.discriminator(seen_BZ.detach())))
             + softplus(-_logit(self.discriminator(prior_BZ))),
             "log_variance": posterior.log_variance.abs().sum(1),
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
@@ -32,6 +32,9 @@ class LearnedPriorConfig:
         critic_steps: Of the critic in each batch.
         critic_clip: The critic's parameters stay in [-critic_clip, critic_clip] (Wasserstein distance).
         weight: Of the critic's value in the encoder's loss.
+        gradient: How the critic's gradient with respect to the latents is taken: `normalised` to the norm that the
+            reconstruction's had in the batch before, times the weight (the authors' code that clips the critic), or
+            `plain`, times the weight alone.
         lr: Of generator and critic.
         betas: Adam's decay rates for both.
     """
@@ -41,6 +44,7 @@ class LearnedPriorConfig:
     critic_steps: int = 5
     critic_clip: float = 0.01
     weight: float = 0.01
+    gradient: Literal["normalised", "plain"] = "normalised"
     lr: float = 1e-4
     betas: tuple[float, float] = (0.5, 0.999)
 
@@ -87,10 +91,17 @@ class AdversariallyRegularizedAutoencoder(TextAutoencoder):
         self.learned_prior = configured(LearnedPriorConfig, learned_prior)
         self.clip = clip
         self.weights["noise"] = noise
+        self._told_gradient = torch.zeros(())
         hidden = self.learned_prior.hidden_size
         self.generator = _network(self.learned_prior.noise_size, hidden, self.latent_size)
         self.critic = _network(self.latent_size, hidden, 1)
         self._clip_critic()
+        # Buffers, so that a resume knows them.
+        self.adversarial_scale: Tensor
+        self.reconstruction_norm: Tensor
+        plain = self.learned_prior.gradient == "plain"
+        self.register_buffer("adversarial_scale", torch.tensor(self.learned_prior.weight if plain else 0.0))
+        self.register_buffer("reconstruction_norm", torch.tensor(0.0))
         self.backbone.posterior.scale.requires_grad_(False)  # the latent is the mean
 
     def encode(self, batch: TokenBatch) -> Gaussian:
@@ -107,18 +118,22 @@ class AdversariallyRegularizedAutoencoder(TextAutoencoder):
 
     def prior_latents(self, random: SentenceRandom) -> Tensor:
         """(B, Z) that the generator makes of noise."""
-        latents: Tensor = self.generator(random.normal("prior samples", self.learned_prior.noise_size))
-        return latents
+        noise = random.normal("prior samples", self.learned_prior.noise_size)
+        latents: Tensor = self.generator(self._like_weights(noise))
+        return latents.float()
 
     def objective(self, batch: TokenBatch) -> ObjectiveTerms:
         """The autoencoder's loss; the critic's parameters are held fixed in it."""
         posterior = self.encode(batch)
-        reconstruction = self.reconstruction(batch, self.sample_latent(batch, posterior))
+        told_BZ = self.sample_latent(batch, posterior).clone()  # whose gradient is the reconstruction's alone
+        if told_BZ.requires_grad:
+            told_BZ.register_hook(self._note_gradient)  # type: ignore[no-untyped-call]
+        reconstruction = self.reconstruction(batch, told_BZ)
         fixed = {name: weights.detach() for name, weights in self.critic.named_parameters()}
-        value = functional_call(self.critic, fixed, posterior.mean).float().squeeze(1)
+        value = functional_call(self.critic, fixed, self._like_weights(posterior.mean)).float().squeeze(1)
         with torch.no_grad():
             distance = value - self._value(self._generated(batch, 0))
-        loss = reconstruction + self.learned_prior.weight * value
+        loss = reconstruction + self.adversarial_scale * value
         return ObjectiveTerms(loss, {"reconstruction": reconstruction, "wasserstein": distance})
 
     def configure_optimizers(self) -> list[Optimizer]:
@@ -143,19 +158,41 @@ class AdversariallyRegularizedAutoencoder(TextAutoencoder):
             distance = self._value(real_BZ) - self._value(self._generated(batch, step).detach())
             descend(self, [critic], -distance.mean() * batch.share, None)
             self._clip_critic()
+        self._scale_adversary(batch, real_BZ)
         objective = self.objective(batch)
         self.log_objective(batch, objective)
         descend(self, [autoencoder], objective.loss.mean() * batch.share, self.clip, counted=True)
+        self.reconstruction_norm.copy_(self._over_ranks(self._told_gradient))
         made = self._value(self._generated(batch, self.learned_prior.critic_steps))
         descend(self, [generator], -made.mean() * batch.share, None)
 
+    def _scale_adversary(self, batch: TokenBatch, real_BZ: Tensor) -> None:
+        if self.learned_prior.gradient == "normalised":
+            real_BZ = real_BZ.detach().requires_grad_()
+            (slope_BZ,) = torch.autograd.grad(self._value(real_BZ).mean() * batch.share, [real_BZ])
+            norm = self._over_ranks(slope_BZ).clamp(min=1e-12)
+            self.adversarial_scale.copy_(self.learned_prior.weight * self.reconstruction_norm / norm)
+
+    def _note_gradient(self, gradient_BZ: Tensor) -> None:
+        scaler = getattr(self._trainer and self._trainer.precision_plugin, "scaler", None)
+        self._told_gradient = gradient_BZ.float() / (1.0 if scaler is None else scaler.get_scale())
+
+    def _over_ranks(self, gradient_BZ: Tensor) -> Tensor:
+        """The norm of the global batch's gradient, of which this rank has its sentences' rows."""
+        squares = self.trainer.strategy.reduce(gradient_BZ.float().square().sum(), reduce_op="sum")
+        return cast(Tensor, squares).sqrt() / self.trainer.world_size
+
+    def _like_weights(self, x: Tensor) -> Tensor:
+        """Latents are float32 or better even where the weights are not."""
+        return x.to(next(self.critic.parameters()).dtype)
+
     def _generated(self, batch: TokenBatch, sample: int) -> Tensor:
         noise = self.random(batch).normal("generator", self.learned_prior.noise_size, sample=sample)
-        latents: Tensor = self.generator(noise)
+        latents: Tensor = self.generator(self._like_weights(noise))
         return latents
 
     def _value(self, z_BZ: Tensor) -> Tensor:
-        value: Tensor = self.critic(z_BZ).float().squeeze(1)
+        value: Tensor = self.critic(self._like_weights(z_BZ)).float().squeeze(1)
         return value
 
     @torch.no_grad()

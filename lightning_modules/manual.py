@@ -46,5 +46,6 @@ def descend(
             optimizer.optimizer.step()
         else:
             scaler.step(optimizer.optimizer)
-            scaler.update()
         optimizer.zero_grad()
+    if scaler is not None and not counted:  # a counted step updates the scale, once for all
+        scaler.update()

@@ -56,7 +56,7 @@ class MutualInformationVAE(SentenceVAE):
         kwargs: The rest of the `SentenceVAE`, the backbone and the optimiser.
     """
 
-    terms = ("reconstruction", "kl", "negative_elbo", "mi_loss")
+    terms = ("reconstruction", "kl", "negative_elbo", "objective", "mi_loss")
     perplexities: ClassVar[Mapping[str, str]] = {
         "perplexity": "negative_elbo",
         "conditional_perplexity": "reconstruction",

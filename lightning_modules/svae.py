@@ -31,8 +31,8 @@ class SentenceVAE(TextAutoencoder):
         kwargs: The backbone and the optimiser; see `TextAutoencoder`.
     """
 
-    monitor = "val/negative_elbo"
-    terms: ClassVar[tuple[str, ...]] = ("reconstruction", "kl", "negative_elbo")
+    monitor = "val/objective"
+    terms: ClassVar[tuple[str, ...]] = ("reconstruction", "kl", "negative_elbo", "objective")
     perplexities: ClassVar[Mapping[str, str]] = {"perplexity": "negative_elbo"}
 
     def __init__(
@@ -51,6 +51,7 @@ class SentenceVAE(TextAutoencoder):
         self.samples = samples
         self.eval_samples = samples if eval_samples is None else eval_samples
         self.free_bits = free_bits
+        self.kl_weight = kl_weight
         self.weights["kl_weight"] = kl_weight
 
     def objective(self, batch: TokenBatch) -> ObjectiveTerms:
@@ -64,7 +65,13 @@ class SentenceVAE(TextAutoencoder):
         kl_BZ = posterior.kl_from_standard_normal()
         kl = kl_BZ.sum(1)
         loss = reconstruction + self.weights["kl_weight"] * self.charged(kl_BZ)
-        return ObjectiveTerms(loss, {"reconstruction": reconstruction, "kl": kl, "negative_elbo": reconstruction + kl})
+        terms = {
+            "reconstruction": reconstruction,
+            "kl": kl,
+            "negative_elbo": reconstruction + kl,
+            "objective": reconstruction + self.kl_weight * kl,
+        }
+        return ObjectiveTerms(loss, terms)
 
     def charged(self, kl_BZ: Tensor) -> Tensor:
         """(B,) the KL that the loss charges: that of each dimension, but no less than the free bits."""

@@ -26,13 +26,15 @@ class AveragingVAE(SentenceVAE):
     own KL: only the L-fold KL gives a bound on log p(x) under the prior N(0, I) (`negative_elbo`). Both are reported.
     Training and `monitor` follow the paper.
 
+    A sentence is encoded as the mean of its posterior, which is read back as L equal latents; new sentences are written
+    from L draws of the prior.
+
     Args:
-        samples: L, in training, evaluation and generation.
+        samples: L in training; in evaluation and generation, too, unless `eval_samples` says otherwise.
         kwargs: The rest of the `SentenceVAE`, the backbone and the optimiser.
     """
 
-    monitor = "val/nll_kl_once"
-    terms = ("reconstruction", "kl", "nll_kl_once", "negative_elbo")
+    terms = ("reconstruction", "kl", "nll_kl_once", "negative_elbo", "objective")
     perplexities: ClassVar[Mapping[str, str]] = {
         "perplexity_kl_once": "nll_kl_once",
         "perplexity": "negative_elbo",
@@ -72,5 +74,8 @@ class AveragingVAE(SentenceVAE):
 
     def prior_latents(self, random: SentenceRandom) -> Tensor:
         """(B, L, Z) draws from the prior: a sentence is written from L of them."""
-        draws = [random.normal("prior samples", self.latent_size, sample=sample) for sample in range(self.samples)]
+        draws = [
+            random.normal("prior samples", self.latent_size, sample=sample)
+            for sample in range(self.latents_per_sentence)
+        ]
         return torch.stack(draws, dim=1)

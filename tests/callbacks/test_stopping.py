@@ -173,7 +173,7 @@ def plateaus(
     rates, since = [], 0
     for epoch, loss in enumerate(losses):
         rates.append(lr)
-        improved = all(loss < before for before in losses[:epoch])
+        improved = all(loss < before for before in losses[first_epoch:epoch])
         since = 0 if improved or epoch < first_epoch else since + 1
         if since > patience:
             lr, since = max(min_lr, factor * lr), 0
@@ -204,6 +204,12 @@ def test_the_rate_falls_at_plateaus_of_the_family_s_monitor(options: dict[str, A
         resumed = run(losses, *callbacks(), ckpt_path=tmp_path / f"epoch={epoch}.ckpt")
         assert resumed.rates == unbroken.rates[epoch + 1 :]
         assert same(resumed.validated[-1], unbroken.validated[-1])
+
+
+def test_the_end_comes_when_the_rate_is_below_its_limit() -> None:
+    """Falls after epochs 1, 2 and 3; 0.5 / 4^3 is the first below 0.01."""
+    diary = run([3, 4, 5, 6, 7, 8, 9], DecayOnPlateau(factor=0.25, stop_below=0.01))
+    assert [rates[0] for rates in diary.rates] == pytest.approx([0.5, 0.5, 0.125, 0.03125])
 
 
 def test_all_rates_of_a_family_with_several_optimisers_fall() -> None:

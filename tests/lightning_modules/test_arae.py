@@ -4,6 +4,7 @@ import copy
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from models import WITHOUT_VALIDATION, fit, loader, sentences, small, trainer
 from torch import Tensor, nn
@@ -21,7 +22,9 @@ BATCH = TokenBatch.from_ids(SENTENCES)
 
 
 def model_of(**options: Any) -> ARAE:
-    prior = LearnedPriorConfig(noise_size=4, hidden_size=9, critic_steps=3, critic_clip=0.2, lr=0.01, weight=0.7)
+    prior = LearnedPriorConfig(
+        noise_size=4, hidden_size=9, critic_steps=3, critic_clip=0.2, lr=0.01, weight=0.7, gradient="plain"
+    )
     return small(ARAE, **{"learned_prior": prior, "optimizer": OptimizerConfig("sgd", lr=0.5), "clip": 0.6} | options)
 
 
@@ -79,6 +82,34 @@ def test_a_batch_is_the_published_steps() -> None:
         assert name.startswith(("backbone.posterior.scale", "critic.4.bias")) or not torch.equal(mine, moved[name]), (
             name
         )
+
+
+class Norms(pl.Callback):
+    """Of each batch: the norms of the gradients of both parts of the autoencoder's loss with respect to the latents."""
+
+    def __init__(self) -> None:
+        self.reconstruction: list[float] = []
+        self.adversarial: list[float] = []
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: ARAE, *_: Any) -> None:  # type: ignore[override]
+        self.reconstruction.append(float(pl_module.reconstruction_norm))
+
+    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: ARAE, *_: Any) -> None:  # type: ignore[override]
+        z = pl_module.encode(BATCH).mean.detach().requires_grad_()  # before the autoencoder moves
+        value = pl_module.adversarial_scale * pl_module.critic(z).mean()
+        self.adversarial.append(float(torch.autograd.grad(value, [z])[0].norm()))
+
+
+@WITHOUT_VALIDATION
+def test_the_adversarial_gradient_is_a_share_of_the_reconstructions() -> None:
+    prior = LearnedPriorConfig(noise_size=4, hidden_size=9, critic_steps=2, weight=0.3)
+    model, norms = model_of(learned_prior=prior, noise=0.0), Norms()
+    z = model.encode(BATCH).mean.detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(model.reconstruction(BATCH, z).mean(), [z])
+    data = loader(SENTENCES, BatchingConfig(sentences=12), training=True)
+    trainer(max_epochs=4, callbacks=[norms]).fit(model, data)
+    assert norms.reconstruction[0] == pytest.approx(float(gradient.norm()), rel=1e-4)
+    assert norms.adversarial == pytest.approx([0.0, *(0.3 * norm for norm in norms.reconstruction[:-1])], rel=1e-3)
 
 
 @WITHOUT_VALIDATION

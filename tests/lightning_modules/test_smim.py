@@ -42,8 +42,8 @@ def test_the_loss_is_that_of_the_integral() -> None:
 
 def test_reconstruction_kl_and_bound_are_those_of_the_sentence_vae() -> None:
     ours, vae = (small(family).objective(BATCH).terms for family in (SentenceMIM, SentenceVAE))
-    for name, value in vae.items():
-        torch.testing.assert_close(ours[name], value, rtol=0, atol=0)
+    for name in ("reconstruction", "kl", "negative_elbo"):
+        torch.testing.assert_close(ours[name], vae[name], rtol=0, atol=0)
 
 
 def test_the_gradient_is_the_slope_of_the_loss() -> None:
