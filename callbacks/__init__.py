@@ -1,6 +1,7 @@
 """What happens around training: measurements, studies and pictures."""
 
 from callbacks.annealing import CyclicalAnnealing, ExponentialDecay, LinearAnnealing, SigmoidAnnealing
+from callbacks.checkpoints import BestCheckpoint, LastCheckpoint
 from callbacks.importance_weighted_nll import ImportanceWeightedNLL
 from callbacks.interpolations import Interpolations
 from callbacks.latent_diagnostics import LatentDiagnostics
@@ -17,12 +18,14 @@ from callbacks.summary import Summary
 from callbacks.throughput import Throughput
 
 __all__ = [
+    "BestCheckpoint",
     "CyclicalAnnealing",
     "DecayFromBest",
     "DecayOnPlateau",
     "ExponentialDecay",
     "ImportanceWeightedNLL",
     "Interpolations",
+    "LastCheckpoint",
     "LateEarlyStopping",
     "LatentDiagnostics",
     "LatentMap",

@@ -7,10 +7,10 @@ from typing import Any
 
 from jsonargparse import Namespace
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import WandbLogger
 
+from callbacks.checkpoints import BestCheckpoint, LastCheckpoint
 from callbacks.latents import corpus_of
 from datamodules.errors import UsageError, require
 from datamodules.text import TextDataModule
@@ -67,15 +67,8 @@ class TextCLI(LightningCLI):
         parser.add_argument("--name", type=str | None, default=None, help="Experiment; the configuration file's name.")
         parser.add_argument("--runs", type=str, default="runs", help="Folder of all runs.")
         parser.add_argument("--test_after_fit", type=bool, default=True, help="Test the best checkpoint after a fit.")
-        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
-        parser.set_defaults(
-            {
-                "checkpoint.filename": "best",
-                "checkpoint.save_last": True,
-                "checkpoint.enable_version_counter": False,
-                "checkpoint.auto_insert_metric_name": False,
-            }
-        )
+        parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(LastCheckpoint, "last_checkpoint")
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
         parser.link_arguments("seed_everything", "model.init_args.seed", compute_fn=int)
         parser.link_arguments("data.vocabulary_json", "model.init_args.vocabulary", apply_on="instantiate")
@@ -103,7 +96,7 @@ class TextCLI(LightningCLI):
         if self.subcommand is not None:
             require_writable(folder)
         config.trainer.default_root_dir = str(folder)
-        config.checkpoint.dirpath = str(folder / "checkpoints")
+        config.checkpoint.dirpath = config.last_checkpoint.dirpath = str(folder / "checkpoints")
         _point_loggers_at(config, folder, keep_csv=self.subcommand == "fit")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -122,8 +115,8 @@ class TextCLI(LightningCLI):
         config = self.config["fit"]
         if config.test_after_fit:
             best = self.trainer.checkpoint_callback
-            has_best = isinstance(best, ModelCheckpoint) and bool(best.best_model_path)
-            self.trainer.test(self.model, self.datamodule, ckpt_path="best" if has_best else None, verbose=False)
+            path = best.best_model_path if isinstance(best, BestCheckpoint) else ""
+            self.trainer.test(self.model, self.datamodule, ckpt_path=path or None, verbose=False)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parses what `main` prepared; Lightning would warn that the process has arguments as well."""

@@ -215,8 +215,6 @@ def test_the_name_of_a_run_and_the_folder_of_runs(
     assert not (run / "test_metrics.json").exists()
 
 
-# It goes on in a folder of its own, of which Lightning's ModelCheckpoint warns.
-@pytest.mark.filterwarnings("ignore:The dirpath has changed")
 def test_a_resumed_run_ends_where_an_unbroken_one_does(textae: Command, quiet: tuple[str, ...], tmp_path: Path) -> None:
     small = options(smaller(settings("daae_reviews"), tmp_path))
     common = ("fit", "--config=daae_reviews", "--data.init_args.batching.sentences=16", "--trainer.logger=false")

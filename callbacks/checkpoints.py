@@ -1,0 +1,68 @@
+"""The two checkpoints of a run: the best one, and the last one."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from lightning_fabric.utilities.rank_zero import rank_zero_only
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Lightning's `best.ckpt`, which a fit that is continued in another folder takes along.
+
+    There Lightning's own forgets the best score, and the first validation after a resume would be the best, whatever
+    its value.
+
+    Args:
+        dirpath: The run's folder of checkpoints.
+        filename: Without `.ckpt`.
+        kwargs: See `pytorch_lightning.callbacks.ModelCheckpoint`.
+    """
+
+    def __init__(self, dirpath: str | None = None, filename: str = "best", **kwargs: Any) -> None:
+        super().__init__(dirpath, filename, enable_version_counter=False, auto_insert_metric_name=False, **kwargs)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on where the checkpoint was, with its best checkpoint where that is still there."""
+        best = Path(state_dict["best_model_path"])
+        if state_dict.get("dirpath") != self.dirpath and self.dirpath is not None and best.is_file():
+            own = str(Path(self.dirpath) / best.name)
+            _copy(best, own)
+            score = state_dict["best_model_score"]
+            state_dict = state_dict | {
+                "dirpath": self.dirpath,
+                "best_model_path": own,
+                "best_k_models": {own: score},
+                "kth_best_model_path": own,
+                "kth_value": score,
+                "last_model_path": "",
+            }
+        super().load_state_dict(state_dict)
+
+
+class LastCheckpoint(ModelCheckpoint):
+    """`last.ckpt`: after every validation, whether it was the best or not.
+
+    Lightning's `save_last` waits for a better one.
+
+    Args:
+        dirpath: The run's folder of checkpoints.
+        filename: Without `.ckpt`.
+    """
+
+    def __init__(self, dirpath: str | None = None, filename: str = "last") -> None:
+        super().__init__(
+            dirpath, filename, monitor=None, save_top_k=1, enable_version_counter=False, auto_insert_metric_name=False
+        )
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """There is nothing to go on from: the next checkpoint is the last one."""
+
+
+@rank_zero_only
+def _copy(file: Path, target: str) -> None:
+    Path(target).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(file, target)

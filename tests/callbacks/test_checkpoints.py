@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from models import loader, sentences, small, trainer
+
+from callbacks import BestCheckpoint, LastCheckpoint
+from datamodules.bucketing import BatchingConfig
+from lightning_modules import Autoencoder
+from lightning_modules.checkpoint import read_checkpoint
+
+MONITOR = "val/script"
+# The best one is neither the first nor the last.
+SCRIPT = [5.0, 3.0, 6.0, 7.0, 4.0, 8.0]
+
+
+class Scripted(Autoencoder):
+    """Each epoch's validation gives what a script says."""
+
+    script: Sequence[float]
+
+    def on_validation_epoch_end(self) -> None:
+        self.log(MONITOR, self.script[self.current_epoch])
+
+
+def run(folder: Path, epochs: int, ckpt_path: Path | None = None, every: float = 1.0) -> pl.Trainer:
+    model = small(Scripted)
+    model.script = SCRIPT
+    kept = [BestCheckpoint(str(folder), monitor=MONITOR), LastCheckpoint(str(folder))]
+    fitting = trainer(max_epochs=epochs, callbacks=kept, enable_checkpointing=True, val_check_interval=every)
+    data = [loader(sentences(8), BatchingConfig(sentences=4), training=training) for training in (True, False)]
+    fitting.fit(model, *data, ckpt_path=ckpt_path)
+    return fitting
+
+
+@pytest.mark.parametrize("epochs, best", [(1, 0), (3, 1), (6, 1)])
+def test_the_last_checkpoint_is_the_last_epochs_and_the_best_the_bests(epochs: int, best: int, tmp_path: Path) -> None:
+    run(tmp_path, epochs)
+    assert {file.name for file in tmp_path.iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert read_checkpoint(tmp_path / "last.ckpt")["epoch"] == epochs - 1
+    assert read_checkpoint(tmp_path / "best.ckpt")["epoch"] == best
+
+
+def test_within_an_epoch_the_last_checkpoint_is_that_of_the_last_validation(tmp_path: Path) -> None:
+    run(tmp_path, 1, every=0.5)
+    assert read_checkpoint(tmp_path / "last.ckpt")["global_step"] == 2
+
+
+@pytest.mark.parametrize("broken", [1, 2, 4])
+def test_a_fit_continued_elsewhere_takes_the_best_along(broken: int, tmp_path: Path) -> None:
+    whole = run(tmp_path / "whole", 6)
+    run(tmp_path / "broken", broken)
+    resumed = run(tmp_path / "resumed", 6, ckpt_path=tmp_path / "broken" / "last.ckpt")
+    for name in ("best.ckpt", "last.ckpt"):
+        one, other = (read_checkpoint(tmp_path / place / name) for place in ("whole", "resumed"))
+        assert one["epoch"] == other["epoch"]
+        assert all(torch.equal(value, other["state_dict"][key]) for key, value in one["state_dict"].items())
+    kept, theirs = resumed.checkpoint_callback, whole.checkpoint_callback
+    assert isinstance(kept, BestCheckpoint) and isinstance(theirs, BestCheckpoint)
+    assert kept.best_model_path == str(tmp_path / "resumed" / "best.ckpt")
+    assert kept.best_model_score == theirs.best_model_score == 3
+
+
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")
+def test_where_the_best_one_is_gone_the_next_is_the_best(tmp_path: Path) -> None:
+    run(tmp_path / "broken", 2)
+    (tmp_path / "broken" / "best.ckpt").unlink()
+    run(tmp_path / "resumed", 6, ckpt_path=tmp_path / "broken" / "last.ckpt")
+    assert read_checkpoint(tmp_path / "resumed" / "best.ckpt")["epoch"] == 4
