@@ -2,6 +2,7 @@
 
 from callbacks.annealing import CyclicalAnnealing, ExponentialDecay, LinearAnnealing, SigmoidAnnealing
 from callbacks.checkpoints import BestCheckpoint, LastCheckpoint
+from callbacks.floor import EntropyFloor
 from callbacks.importance_weighted_nll import ImportanceWeightedNLL
 from callbacks.interpolations import Interpolations
 from callbacks.latent_diagnostics import LatentDiagnostics
@@ -22,6 +23,7 @@ __all__ = [
     "CyclicalAnnealing",
     "DecayFromBest",
     "DecayOnPlateau",
+    "EntropyFloor",
     "ExponentialDecay",
     "ImportanceWeightedNLL",
     "Interpolations",

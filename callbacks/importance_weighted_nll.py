@@ -19,7 +19,7 @@ from datamodules.errors import require
 from lightning_modules import TextAutoencoder, TextModel
 from lightning_modules.decoding.search import evaluating
 from lightning_modules.likelihood import log_weights, rows_within
-from lightning_modules.metrics.perplexity import Perplexity, PerplexityError
+from lightning_modules.metrics.perplexity import Perplexity, PerplexityError, PerplexityMonteCarloError
 from lightning_modules.metrics.sentence_mean import MonteCarloError, SentenceError, SentenceMean
 
 # Sentences of about one length that are encoded together.
@@ -114,6 +114,7 @@ def _metrics(end: str, device: torch.device) -> MetricCollection:
             f"nll_iw{end}/monte_carlo_error": MonteCarloError(),
             f"perplexity_iw{end}": Perplexity(),
             f"perplexity_iw{end}/error": PerplexityError(),
+            f"perplexity_iw{end}/monte_carlo_error": PerplexityMonteCarloError(),
         },
         compute_groups=False,
     ).to(device)
@@ -121,7 +122,9 @@ def _metrics(end: str, device: torch.device) -> MetricCollection:
 
 def _update(metrics: MetricCollection, nll_B: Tensor, error_B: Tensor, tokens_B: Tensor) -> None:
     for metric in metrics.values():
-        if isinstance(metric, Perplexity):
+        if isinstance(metric, PerplexityMonteCarloError):
+            metric.update(nll_B, error_B, tokens_B)
+        elif isinstance(metric, Perplexity):
             metric.update(nll_B, tokens_B)
         else:
             metric.update(error_B if isinstance(metric, MonteCarloError) else nll_B)

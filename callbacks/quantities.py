@@ -33,7 +33,10 @@ class Quantity:
     convention: str | None = None
 
 
+# Kinds that are compared with the entropy floor, where there is one.
+LIKELIHOODS: tuple[Kind, ...] = ("exact", "upper bound", "importance-weighted", "no bound")
 QUANTITIES = {
+    "floor": Quantity("exact", "-log p*(x) of the same sentences, p* the grammar's probability; nats", EOS_IN_BOTH),
     "nll": Quantity("exact", "-log p(x), nats a sentence", EOS_IN_BOTH),
     "negative_elbo": Quantity("upper bound", "negative ELBO, nats a sentence", EOS_IN_BOTH),
     "perplexity": Quantity("upper bound", "exp(nats a token) of the NLL or its bound", EOS_IN_BOTH),

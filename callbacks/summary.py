@@ -13,9 +13,10 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from rich.console import Console
 from rich.table import Table
 
+from callbacks.floor import is_below
 from callbacks.latents import corpus_of
 from callbacks.provenance import provenance
-from callbacks.quantities import QUANTITIES, UNKNOWN
+from callbacks.quantities import LIKELIHOODS, QUANTITIES, UNKNOWN
 from callbacks.tables import run_folder
 from lightning_modules import TextModel
 
@@ -56,6 +57,7 @@ class Summary(Callback):
             return
         figures = _figures(trainer, pl_module)
         corpus = corpus_of(trainer)
+        _compare_with_floor(figures, len(corpus.split("test")))
         record = {
             "corpus": corpus.corpus,
             "sentences": len(corpus.split("test")),
@@ -80,7 +82,9 @@ class Summary(Callback):
         for name, figure in figures.items():
             errors = [figure[kind] for kind in ERRORS.values() if kind in figure]
             error = " / ".join(f"{value:.4f}" for value in errors)
-            table.add_row(name, f"{figure['value']:.4f}", error, f"{figure['kind']}: {meaning_of(name)}")
+            floor = f" ({figure['gap']:+.2f} to the floor)" if "gap" in figure else ""
+            below = ": BELOW THE FLOOR, no likelihood" if figure.get("below_floor") else ""
+            table.add_row(name, f"{figure['value']:.4f}", error, f"{figure['kind']}: {meaning_of(name)}{floor}{below}")
         console = Console()
         console.print(table)
         _print_files(console, file.parent)
@@ -107,6 +111,16 @@ def _figures(trainer: Trainer, model: TextModel) -> dict[str, dict[str, Any]]:
         figures[name] |= {key: values[name + end] for end, key in ERRORS.items() if name + end in values}
         figures[name] |= {"kind": kind} | ({"convention": known.convention} if known.convention else {})
     return figures
+
+
+def _compare_with_floor(figures: dict[str, dict[str, Any]], sentences: int) -> None:
+    """Adds to each likelihood in nats its gap to the entropy floor, and whether it is impossibly far below."""
+    floor = figures.get("test/floor")
+    for name, figure in figures.items():
+        in_nats = "perplexity" not in name
+        if floor is not None and figure is not floor and figure["kind"] in LIKELIHOODS and in_nats:
+            figure["gap"] = figure["value"] - floor["value"]
+            figure["below_floor"] = is_below(figure["gap"], sentences, figure.get("monte_carlo_error"))
 
 
 def _print_files(console: Console, folder: Path) -> None:

@@ -41,6 +41,7 @@ class TextAutoencoder(TextModel):
 
     monitor: ClassVar[str] = "val/reconstruction"
     terms: ClassVar[tuple[str, ...]] = ("reconstruction",)
+    draws_latents = True
     stochastic = True
     latents_per_sentence = 1
 

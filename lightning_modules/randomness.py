@@ -25,7 +25,8 @@ class SentenceRandom:
     Attributes:
         index: (B,) position of each sentence in its split.
         seed: The run's seed.
-        epoch: Training epoch, or -1 in evaluation: an evaluation draws the same numbers whenever it is done.
+        epoch: Training epoch, or -1 in evaluation: an evaluation draws the same numbers whenever it is done (-2 for a
+            second draw beside the first).
     """
 
     index: Tensor

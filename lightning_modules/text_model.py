@@ -16,7 +16,6 @@ from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LinearLR
-from torchmetrics import Metric
 
 from datamodules.batch import TokenBatch
 from datamodules.errors import UsageError
@@ -24,8 +23,7 @@ from datamodules.vocabulary import BOS, UNK, parse_vocabulary
 from lightning_modules.backbone.decoder import DecoderConfig, State
 from lightning_modules.backbone.model import Backbone
 from lightning_modules.backbone.views import right_to_left
-from lightning_modules.metrics.perplexity import Perplexity, PerplexityError
-from lightning_modules.metrics.sentence_mean import SentenceError, SentenceMean
+from lightning_modules.metrics.figures import Figures
 from lightning_modules.optimization import OptimizerConfig, make_optimizer
 from lightning_modules.randomness import SentenceRandom
 
@@ -64,6 +62,8 @@ class TextModel(LightningModule, ABC):
     """The names that `objective` gives."""
     perplexities: ClassVar[Mapping[str, str]] = {}
     """Perplexities that evaluation reports, and the term, in nats a sentence, of which each is made."""
+    draws_latents: ClassVar[bool] = False
+    """Whether an evaluation's terms depend on random draws."""
     latent_size: int = 0
     backbone: Backbone
 
@@ -78,12 +78,13 @@ class TextModel(LightningModule, ABC):
         self.optimizer_config = configured(OptimizerConfig, optimizer)
         self.seed = seed
         self.weights = {"word_dropout": self.decoder_config.word_dropout}
-        self.metrics = nn.ModuleDict()
-        for stage in ("val", "test"):
-            self.metrics.update({f"{stage}/{term}": SentenceMean() for term in self.terms})
-            self.metrics.update({f"{stage}/{name}": Perplexity() for name in self.perplexities})
-        self.metrics.update({f"test/{term}/error": SentenceError() for term in self.terms})
-        self.metrics.update({f"test/{name}/error": PerplexityError() for name in self.perplexities})
+        self.second_draw = False
+        self.figures = nn.ModuleDict(
+            {
+                "val": Figures(self.terms, self.perplexities),
+                "test": Figures(self.terms, self.perplexities, errors=True, sampled=self.draws_latents),
+            }
+        )
 
     @abstractmethod
     def objective(self, batch: TokenBatch) -> ObjectiveTerms:
@@ -91,7 +92,8 @@ class TextModel(LightningModule, ABC):
 
     def random(self, batch: TokenBatch) -> SentenceRandom:
         """The batch's random numbers: fresh ones every epoch in training, the same ones whenever it is evaluated."""
-        return SentenceRandom(batch.index, self.seed, self.current_epoch if self.training else -1)
+        evaluation = -2 if self.second_draw else -1
+        return SentenceRandom(batch.index, self.seed, self.current_epoch if self.training else evaluation)
 
     def decoder_batch(self, batch: TokenBatch) -> TokenBatch:
         """What the decoder reads and writes: in its own order, and in training with its word dropout."""
@@ -191,16 +193,15 @@ class TextModel(LightningModule, ABC):
             )
 
     def _evaluate(self, stage: str, batch: TokenBatch) -> None:
-        terms = self.objective(batch).terms
-        for name, metric in self.metrics.items():
-            if not name.startswith(stage):
-                continue
-            quantity = name.split("/")[1]
-            if isinstance(metric, Perplexity):
-                metric.update(terms[self.perplexities[quantity]], batch.lengths)
-            else:
-                cast(SentenceMean, metric).update(terms[quantity])
-            self.log(name, cast(Metric, metric), on_epoch=True, batch_size=len(batch))
+        terms, again = self.objective(batch).terms, None
+        if stage == "test" and self.draws_latents:
+            self.second_draw = True
+            again = self.objective(batch).terms
+            self.second_draw = False
+        figures = cast(Figures, self.figures[stage])
+        figures.update(terms, batch.lengths, again)
+        for name, metric in figures.items():
+            self.log(f"{stage}/{name}", metric, on_epoch=True, batch_size=len(batch))
 
 
 def configured(kind: type[Config], value: Config | Mapping[str, Any]) -> Config:

@@ -55,3 +55,27 @@ class PerplexityError(Perplexity):
         squares = self.products[0] - 2 * ratio * self.products[1] + ratio.square() * self.products[2]
         variance = squares.clamp(min=0) / (self.sentences - 1) * self.sentences / self.tokens.square()
         return torch.exp(ratio) * variance.sqrt()
+
+
+class PerplexityMonteCarloError(Metric):
+    """The error that the draws of each sentence bring into the perplexity."""
+
+    full_state_update = False
+    nats: Tensor
+    tokens: Tensor
+    squares: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("nats", "tokens", "squares"):
+            self.add_state(name, default=torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, nll_B: Tensor, error_B: Tensor, tokens_B: Tensor) -> None:
+        """Adds sentences: their nats, the Monte Carlo errors of these, their words and EOS."""
+        self.nats += nll_B.double().sum()
+        self.tokens += tokens_B.sum()
+        self.squares += error_B.double().square().sum()
+
+    def compute(self) -> Tensor:
+        """Carried through the exponential (delta method)."""
+        return torch.exp(self.nats / self.tokens) * self.squares.sqrt() / self.tokens

@@ -139,7 +139,7 @@ def test_the_summary_holds_every_figure(
     model: Any, corpus: Make, trainer: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     [logged] = trainer(Reconstructions(), Summary()).test(model, datamodule=corpus(), verbose=False)
-    figures = {name: value for name, value in logged.items() if not name.endswith("/error")}
+    figures = {name: value for name, value in logged.items() if not name.endswith("error")}
     assert len(figures) >= 3
     record = json.loads((tmp_path / "test_metrics.json").read_text())
     assert {name: figure["value"] for name, figure in record["metrics"].items()} == figures

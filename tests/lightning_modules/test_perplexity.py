@@ -96,7 +96,7 @@ def test_many_float32_sentences_lose_no_digits() -> None:
 
 def test_a_model_of_half_precision_keeps_the_sums_of_float64() -> None:
     model = small(LanguageModel).bfloat16()
-    metric = model.metrics["val/perplexity"]
+    metric = model.figures["val"].metrics["perplexity"]
     assert isinstance(metric, Perplexity)
     metric.update(torch.tensor([2.0**24, 1.0]), torch.tensor([2**22, 1]))
     metric.reset()
