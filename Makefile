@@ -34,8 +34,8 @@ seeds: setup ## train an experiment once for each of SEEDS="0 1 2"
 results: setup ## the figures of RUN="runs/A runs/B" side by side, means over seeds (ARGS="--output FILE" writes JSON)
 	@$(BIN)/textae results $(RUN) $(ARGS)
 
-evaluate: setup ## test the newest run of an experiment (EXP or RUN=runs/NAME/VERSION)
-	@$(BIN)/textae test --run "$(RUN)" $(ARGS)
+evaluate: setup ## the whole protocol on the newest run of an experiment (EXP or RUN=runs/NAME/VERSION)
+	@$(BIN)/textae test --run "$(RUN)" --config _protocol $(ARGS)
 
 sample: setup ## sentences from the prior of the newest run (EXP or RUN)
 	@$(BIN)/textae sample --run "$(RUN)" $(ARGS)

@@ -8,6 +8,7 @@ from callbacks.interpolations import Interpolations
 from callbacks.latent_diagnostics import LatentDiagnostics
 from callbacks.latent_map import LatentMap
 from callbacks.loss_curves import LossCurves
+from callbacks.melbo import Melbo
 from callbacks.neighbor_purity import NeighborPurity
 from callbacks.predictions import Predictions
 from callbacks.prior_samples import PriorSamples
@@ -33,6 +34,7 @@ __all__ = [
     "LatentMap",
     "LinearAnnealing",
     "LossCurves",
+    "Melbo",
     "NeighborPurity",
     "Predictions",
     "PriorSamples",

@@ -9,6 +9,7 @@ Kind = Literal[
     "exact",  # -log p(x) itself
     "upper bound",  # of -log p(x) under the prior N(0, I)
     "importance-weighted",  # an upper bound in expectation, which falls with the number of samples
+    "MELBO",  # a bound under another prior, the test set's own posteriors; it grows with the logarithm of their number
     "no bound",  # a paper's quantity that says nothing of log p(x) under N(0, I)
     "part",  # a term of one of these
     "estimate",
@@ -34,7 +35,7 @@ class Quantity:
 
 
 # Kinds that are compared with the entropy floor, where there is one.
-LIKELIHOODS: tuple[Kind, ...] = ("exact", "upper bound", "importance-weighted", "no bound")
+LIKELIHOODS: tuple[Kind, ...] = ("exact", "upper bound", "importance-weighted", "MELBO", "no bound")
 QUANTITIES = {
     "floor": Quantity("exact", "-log p*(x) of the same sentences, p* the grammar's probability; nats", EOS_IN_BOTH),
     "nll": Quantity("exact", "-log p(x), nats a sentence", EOS_IN_BOTH),
@@ -44,6 +45,10 @@ QUANTITIES = {
     "perplexity_iw": Quantity("importance-weighted", "exp(nats a token) of it", EOS_IN_BOTH),
     "nll_iw_kl_once": Quantity("no bound", "with one ratio for several latents, nats a sentence", EOS_IN_BOTH),
     "perplexity_iw_kl_once": Quantity("no bound", "exp(nats a token) of it", EOS_IN_BOTH),
+    "melbo": Quantity("MELBO", "-log p(x|z) + ln N of the N test sentences, nats a sentence", EOS_IN_BOTH),
+    "perplexity_melbo": Quantity("MELBO", "exp(nats a token) of it", EOS_IN_BOTH),
+    "melbo_sentences": Quantity("score", "N of MELBO"),
+    "melbo_log10_sentences_to_meet": Quantity("estimate", "log10 of the N at which MELBO is as large as asked"),
     "nll_kl_once": Quantity("no bound", "the paper's, one KL for several latents; nats a sentence", EOS_IN_BOTH),
     "perplexity_kl_once": Quantity("no bound", "exp(nats a token) of it", EOS_IN_BOTH),
     "conditional_perplexity": Quantity("no bound", "exp(nats a token) of -log p(x|z) alone", EOS_IN_BOTH),

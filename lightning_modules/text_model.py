@@ -155,13 +155,13 @@ class TextModel(LightningModule, ABC):
         logged["train/lr"] = torch.tensor(self.trainer.optimizers[0].param_groups[0]["lr"])
         self.log_dict(logged, batch_size=len(batch))
 
-    def validation_step(self, batch: TokenBatch, batch_idx: int) -> None:
+    def validation_step(self, batch: TokenBatch, batch_idx: int) -> dict[str, Tensor] | None:
         """The objective's terms over the validation split."""
-        self._evaluate("val", batch)
+        return self._evaluate("val", batch)
 
-    def test_step(self, batch: TokenBatch, batch_idx: int) -> None:
-        """The objective's terms over the test split."""
-        self._evaluate("test", batch)
+    def test_step(self, batch: TokenBatch, batch_idx: int) -> dict[str, Tensor]:
+        """The objective's terms over the test split; they are what callbacks get."""
+        return self._evaluate("test", batch)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Names the family, so that the checkpoint can be loaded without its YAML."""
@@ -192,7 +192,7 @@ class TextModel(LightningModule, ABC):
                 f"{shapes.get(other[0])}, not {mine.get(other[0])}): use the config.yaml of its run"
             )
 
-    def _evaluate(self, stage: str, batch: TokenBatch) -> None:
+    def _evaluate(self, stage: str, batch: TokenBatch) -> dict[str, Tensor]:
         terms, again = self.objective(batch).terms, None
         if stage == "test" and self.draws_latents:
             self.second_draw = True
@@ -202,6 +202,7 @@ class TextModel(LightningModule, ABC):
         figures.update(terms, batch.lengths, again)
         for name, metric in figures.items():
             self.log(f"{stage}/{name}", metric, on_epoch=True, batch_size=len(batch))
+        return terms
 
 
 def configured(kind: type[Config], value: Config | Mapping[str, Any]) -> Config:

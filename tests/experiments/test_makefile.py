@@ -51,8 +51,8 @@ def test_variables_reach_the_command() -> None:
         *options,
     ]
     assert textae_words("train") == ["fit", "--config", "daae_reviews"]
-    assert textae_words("evaluate", "EXP=aae_yelp") == ["test", "--run", "runs/aae_yelp"]
-    assert textae_words("evaluate", "RUN=runs/my own") == ["test", "--run", "runs/my own"]
+    assert textae_words("evaluate", "EXP=aae_yelp") == ["test", "--run", "runs/aae_yelp", "--config", "_protocol"]
+    assert textae_words("evaluate", "RUN=runs/my own") == ["test", "--run", "runs/my own", "--config", "_protocol"]
     assert textae_words("sample", "RUN=runs/x/y", "ARGS=--count=3") == ["sample", "--run", "runs/x/y", "--count=3"]
 
 

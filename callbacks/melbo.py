@@ -1,0 +1,108 @@
+"""MELBO, the bound of Livne et al. (2020) whose prior is the test set itself."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from matplotlib.figure import Figure
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torchmetrics.aggregation import CatMetric
+
+from callbacks.tables import log_picture, run_folder
+from datamodules.batch import TokenBatch
+from datamodules.errors import require
+from lightning_modules import TextAutoencoder
+
+Nats = npt.NDArray[np.float64]
+
+
+class Melbo(Callback):
+    """`test/melbo`: the mean of -log p(x|z), z ~ q(z|x), plus the logarithm of the number N of test sentences (eq. 16).
+
+    It bounds -log p(x) of a model whose prior is the mixture of the test sentences' posteriors, not N(0, I); with
+    another N it is another number, so `test/melbo_sentences` says N. `plots/melbo.png` draws it against the number of
+    sentences, drawn at random from the split, and beyond (their appendix B). Nothing is done for a model without a
+    posterior density.
+
+    Args:
+        meet: NLL of another model, nats a sentence. `test/melbo_log10_sentences_to_meet` is then the logarithm (base
+            10) of the number of sentences at which MELBO would be as large, were the mean of -log p(x|z) the same.
+        trials: Random draws of each number of sentences.
+    """
+
+    def __init__(self, meet: float | None = None, trials: int = 200) -> None:
+        require(trials > 0, f"trials is {trials}: give 1 or more")
+        self.meet = meet
+        self.trials = trials
+        self.nats = CatMetric()
+        self.tokens = CatMetric()
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: TokenBatch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keeps each sentence's -log p(x|z)."""
+        if isinstance(pl_module, TextAutoencoder) and pl_module.stochastic:
+            self.nats.to(pl_module.device).update(outputs["reconstruction"].double())
+            self.tokens.to(pl_module.device).update(batch.lengths.double())
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Logs the figures of all ranks' sentences, and draws the curve."""
+        if not isinstance(pl_module, TextAutoencoder) or not pl_module.stochastic:
+            return
+        nats = torch.as_tensor(self.nats.compute()).double().cpu().numpy()
+        tokens = float(torch.as_tensor(self.tokens.compute()).double().sum())
+        self.nats.reset()
+        self.tokens.reset()
+        count, mean = len(nats), float(nats.mean())
+        figures = {
+            "melbo": mean + math.log(count),
+            "melbo/error": float(nats.std(ddof=1)) / math.sqrt(count) if count > 1 else math.nan,
+            "melbo_sentences": float(count),
+            "perplexity_melbo": math.exp((mean + math.log(count)) * count / tokens),
+        }
+        if self.meet is not None:
+            figures["melbo_log10_sentences_to_meet"] = (self.meet - mean) / math.log(10)
+        for name, value in figures.items():
+            pl_module.log(f"test/{name}", value, sync_dist=True)
+        if trainer.is_global_zero:
+            file = run_folder(trainer, "plots", "melbo.png")
+            _draw(nats, self.trials, self.meet).savefig(file, dpi=120)
+            log_picture(trainer, "melbo", file)
+
+
+def against_sentences(nats: Nats, sizes: npt.NDArray[np.int64], trials: int) -> tuple[Nats, Nats]:
+    """Mean and standard deviation over random draws of so many sentences of MELBO of these sentences alone."""
+    random = np.random.default_rng(0)
+    bounds = [
+        [random.choice(nats, size, replace=False).mean() + math.log(size) for _ in range(trials)] for size in sizes
+    ]
+    return np.mean(bounds, axis=1), np.std(bounds, axis=1)
+
+
+def _draw(nats: Nats, trials: int, meet: float | None) -> Figure:
+    count, mean = len(nats), float(nats.mean())
+    sizes = np.unique(np.geomspace(1, count, 30).astype(np.int64))
+    middle, spread = against_sentences(nats, sizes, trials)
+    last = max(10.0 * count, math.exp(min(600.0, meet - mean)) if meet is not None else 0.0)
+    beyond = np.geomspace(count, last, 50)
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.add_subplot()
+    axes.fill_between(sizes, middle - spread, middle + spread, alpha=0.3)
+    axes.plot(sizes, middle, label="drawn from the test split")
+    axes.plot(beyond, mean + np.log(beyond), "--", label="extrapolated")
+    axes.plot([count], [mean + math.log(count)], "x", label=f"N = {count:,}")
+    if meet is not None:
+        axes.axhline(meet, linewidth=1, color="grey", label=f"{meet:.2f} nats")
+    axes.set(xscale="log", xlabel="sentences", ylabel="MELBO, nats a sentence")
+    axes.legend(fontsize="small")
+    return figure

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from callbacks import Melbo
+from callbacks.melbo import against_sentences
+from datamodules.errors import UsageError
+from lightning_modules.decoding.text import text_batch
+
+Make = Callable[..., Any]
+
+
+@pytest.mark.parametrize("size", [256, 7])
+def test_the_bound_of_the_split(
+    size: int, fresh: Make, corpus: Make, trainer: Make, test_sentences: list[str], tmp_path: Path
+) -> None:
+    data = corpus(eval_sentences=size)
+    model = fresh(data.vocabulary_json)
+    model.stochastic = True
+    (found,) = trainer(Melbo(meet=200.0, trials=3)).test(model, data, verbose=False)
+    batch = text_batch(model.vocabulary, test_sentences)
+    with torch.no_grad():
+        nats = model.eval().objective(batch).terms["reconstruction"].double().numpy()
+    count, tokens = len(nats), int(batch.lengths.sum())
+    bound = nats.mean() + math.log(count)
+    assert found["test/melbo"] == pytest.approx(bound, rel=1e-5)
+    assert found["test/melbo/error"] == pytest.approx(nats.std(ddof=1) / math.sqrt(count), rel=1e-4)
+    assert found["test/melbo_sentences"] == count
+    assert found["test/perplexity_melbo"] == pytest.approx(math.exp(bound * count / tokens), rel=1e-4)
+    # At that many sentences the bound is what was to be met.
+    needed = 10 ** found["test/melbo_log10_sentences_to_meet"]
+    assert nats.mean() + math.log(needed) == pytest.approx(200.0, rel=1e-4)
+    assert (tmp_path / "plots" / "melbo.png").stat().st_size > 0
+
+
+def test_of_fewer_sentences_it_is_lower_by_the_logarithm() -> None:
+    nats = np.random.default_rng(1).gamma(4.0, 5.0, size=2000)
+    sizes = np.array([1, 10, 100, 2000])
+    mean, spread = against_sentences(nats, sizes, 500)
+    error = nats.std() / np.sqrt(sizes)
+    np.testing.assert_allclose(mean, nats.mean() + np.log(sizes), atol=5 * error.max() / np.sqrt(500))
+    # Drawn without replacement, of which the whole has no spread.
+    np.testing.assert_allclose(spread, error * np.sqrt((2000 - sizes) / 1999), rtol=0.15, atol=1e-9)
+
+
+def test_a_deterministic_model_has_none(fresh: Make, corpus: Make, trainer: Make) -> None:
+    data = corpus()
+    (found,) = trainer(Melbo()).test(fresh(data.vocabulary_json), data, verbose=False)
+    assert not any("melbo" in name for name in found)
+
+
+def test_no_trials_are_refused() -> None:
+    with pytest.raises(UsageError, match="trials"):
+        Melbo(trials=0)
