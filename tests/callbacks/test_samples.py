@@ -57,7 +57,7 @@ def test_a_corpus_without_a_grammar_only_shows_samples(
     callbacks = [PriorSamples(shown=3), Interpolations()]
     model = fresh(data.vocabulary_json)
     [figures] = trainer(*callbacks).test(model, datamodule=data, verbose=False)
-    assert set(figures) == {"test/reconstruction"}
+    assert {name.split("/")[1] for name in figures} == {"reconstruction"}
     assert len(blocks(tmp_path / "samples" / "prior.txt")) == 3
 
 

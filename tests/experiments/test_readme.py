@@ -97,8 +97,9 @@ def test_the_yaml_examples_are_accepted(textae: Command, tmp_path: Path) -> None
 
 
 def test_every_experiment_and_corpus_is_in_the_readme() -> None:
+    import callbacks
     import datamodules
     from experiments.runs import experiment_names
 
-    for name in (*experiment_names(), *datamodules.__all__):
+    for name in (*experiment_names(), *datamodules.__all__, *callbacks.__all__):
         assert f"`{name}`" in README or name == "TextDataModule", name
