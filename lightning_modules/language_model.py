@@ -53,14 +53,14 @@ class LanguageModel(TextModel):
 
     def objective(self, batch: TokenBatch) -> ObjectiveTerms:
         """-log p(x), without word dropout in evaluation."""
-        nll = self.nll(batch)
-        return ObjectiveTerms(nll, {"nll": nll})
+        nll, ends = self.nll(batch)
+        return ObjectiveTerms(nll, {"nll": nll}, ends)
 
-    def nll(self, batch: TokenBatch) -> Tensor:
-        """-log p(x), (B,) nats a sentence, EOS counted; exact."""
+    def nll(self, batch: TokenBatch) -> tuple[Tensor, Tensor]:
+        """-log p(x), (B,) nats a sentence, EOS counted, exact; and EOS's part of it."""
         nothing = self.backbone.embedding.weight.new_zeros(len(batch), 0)
-        return self.reconstruction(batch, nothing)
+        return self.sentence_nll(batch, nothing)
 
     def predict_step(self, batch: TokenBatch, batch_idx: int) -> Tensor:
         """-log p(x) of each sentence, (B,) nats."""
-        return self.nll(batch)
+        return self.nll(batch)[0]

@@ -97,6 +97,5 @@ def _decode(model: TextAutoencoder, batch: TokenBatch, z_kLBZ: Tensor) -> tuple[
     """-log p(x|z) and its last token's part, (k, B) each, in float64."""
     count, latents = z_kLBZ.shape[:2]
     z = z_kLBZ.transpose(1, 2).flatten(0, 1)  # (k * B, L, Z)
-    nll_NT = model.token_nll(batch.tiled(count), z if latents > 1 else z[:, 0]).double()
-    ends_N = nll_NT.gather(1, batch.lengths.repeat(count)[:, None] - 1).squeeze(1)
-    return nll_NT.sum(1).view(count, -1), ends_N.view(count, -1)
+    nll_N, ends_N = model.sentence_nll(batch.tiled(count), z if latents > 1 else z[:, 0])
+    return nll_N.double().view(count, -1), ends_N.double().view(count, -1)

@@ -80,7 +80,7 @@ class MutualInformationVAE(SentenceVAE):
         weight = self.weights["mi_weight"]
         if self.mutual_information.times_kl_weight:
             weight *= self.weights["kl_weight"]
-        return ObjectiveTerms(elbo.loss + weight * mi_loss, {**elbo.terms, "mi_loss": mi_loss})
+        return ObjectiveTerms(elbo.loss + weight * mi_loss, {**elbo.terms, "mi_loss": mi_loss}, elbo.ends)
 
     def mi_loss(self, z_BZ: Tensor, inputs_BT: Tensor, lengths_B: Tensor) -> Tensor:
         """(B,) L_MI: log p(z) - log q_MI(z|states) of latents and of the decoder's states on texts, nats."""

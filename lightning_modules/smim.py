@@ -45,7 +45,7 @@ class SentenceMIM(TextAutoencoder):
         """The loss of one sample of z a sentence, and the ELBO's parts."""
         posterior = self.encode(batch)
         z_BZ = self.sample_latent(batch, posterior)
-        reconstruction = self.reconstruction(batch, z_BZ)
+        reconstruction, ends = self.sentence_nll(batch, z_BZ)
         loss = reconstruction - 0.5 * (posterior.log_prob(z_BZ) + standard_normal_log_prob(z_BZ))
         kl = posterior.kl_from_standard_normal().sum(1)
         terms = {
@@ -54,4 +54,4 @@ class SentenceMIM(TextAutoencoder):
             "negative_elbo": reconstruction + kl,
             "mim_loss": loss,
         }
-        return ObjectiveTerms(loss, terms)
+        return ObjectiveTerms(loss, terms, ends)

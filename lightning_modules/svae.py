@@ -61,7 +61,7 @@ class SentenceVAE(TextAutoencoder):
 
     def elbo(self, batch: TokenBatch, posterior: Gaussian, z_LBZ: Tensor) -> ObjectiveTerms:
         """The objective with these draws of z."""
-        reconstruction = self.sampled_reconstruction(batch, z_LBZ)
+        reconstruction, ends = self.sampled_reconstruction(batch, z_LBZ)
         kl_BZ = posterior.kl_from_standard_normal()
         kl = kl_BZ.sum(1)
         loss = reconstruction + self.weights["kl_weight"] * self.charged(kl_BZ)
@@ -71,7 +71,7 @@ class SentenceVAE(TextAutoencoder):
             "negative_elbo": reconstruction + kl,
             "objective": reconstruction + self.kl_weight * kl,
         }
-        return ObjectiveTerms(loss, terms)
+        return ObjectiveTerms(loss, terms, ends)
 
     def charged(self, kl_BZ: Tensor) -> Tensor:
         """(B,) the KL that the loss charges: that of each dimension, but no less than the free bits."""
@@ -82,7 +82,7 @@ class SentenceVAE(TextAutoencoder):
         count = self.samples if self.training else self.eval_samples
         return torch.stack([self.sample_latent(batch, posterior, sample) for sample in range(count)])
 
-    def sampled_reconstruction(self, batch: TokenBatch, z_LBZ: Tensor) -> Tensor:
-        """(B,) the mean over samples of -log p(x|z), nats."""
-        nll = self.reconstruction(batch.tiled(len(z_LBZ)), z_LBZ.flatten(0, 1))
-        return nll.view(z_LBZ.shape[:2]).mean(0)
+    def sampled_reconstruction(self, batch: TokenBatch, z_LBZ: Tensor) -> tuple[Tensor, Tensor]:
+        """(B,) the mean over samples of -log p(x|z), nats, and EOS's part of it."""
+        nll, ends = self.sentence_nll(batch.tiled(len(z_LBZ)), z_LBZ.flatten(0, 1))
+        return nll.view(z_LBZ.shape[:2]).mean(0), ends.view(z_LBZ.shape[:2]).mean(0)

@@ -37,10 +37,12 @@ class ObjectiveTerms:
     Attributes:
         loss: (B,) what is minimised, in the mean over sentences.
         terms: (B,) each: the named parts that are logged, nats where they are likelihoods.
+        ends: (B,) EOS's part of the likelihoods among them; none of a family that has no likelihood.
     """
 
     loss: Tensor
     terms: dict[str, Tensor]
+    ends: Tensor | None = None
 
 
 class TextModel(LightningModule, ABC):
@@ -112,7 +114,12 @@ class TextModel(LightningModule, ABC):
 
     def reconstruction(self, batch: TokenBatch, z_BZ: Tensor) -> Tensor:
         """-log p(x|z), (B,) nats a sentence, EOS counted."""
-        return self.token_nll(batch, z_BZ).sum(1)
+        return self.sentence_nll(batch, z_BZ)[0]
+
+    def sentence_nll(self, batch: TokenBatch, z_BZ: Tensor) -> tuple[Tensor, Tensor]:
+        """-log p(x|z), (B,) nats a sentence, EOS counted, and EOS's part of it."""
+        nll_BT = self.token_nll(batch, z_BZ)
+        return nll_BT.sum(1), nll_BT.gather(1, batch.lengths[:, None] - 1).squeeze(1)
 
     def step(self, words_B: Tensor, z_BZ: Tensor, state: State | None) -> tuple[Tensor, State]:
         """Writes one word: from the word before, z and the state before (none at first) to logits (B, V), new state."""
@@ -160,7 +167,7 @@ class TextModel(LightningModule, ABC):
         return self._evaluate("val", batch)
 
     def test_step(self, batch: TokenBatch, batch_idx: int) -> dict[str, Tensor]:
-        """The objective's terms over the test split; they are what callbacks get."""
+        """The objective's terms over the test split, and EOS's part as `end`; they are what callbacks get."""
         return self._evaluate("test", batch)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -193,7 +200,8 @@ class TextModel(LightningModule, ABC):
             )
 
     def _evaluate(self, stage: str, batch: TokenBatch) -> dict[str, Tensor]:
-        terms, again = self.objective(batch).terms, None
+        objective, again = self.objective(batch), None
+        terms = objective.terms
         if stage == "test" and self.draws_latents:
             self.second_draw = True
             again = self.objective(batch).terms
@@ -202,7 +210,7 @@ class TextModel(LightningModule, ABC):
         figures.update(terms, batch.lengths, again)
         for name, metric in figures.items():
             self.log(f"{stage}/{name}", metric, on_epoch=True, batch_size=len(batch))
-        return terms
+        return terms if objective.ends is None else terms | {"end": objective.ends}
 
 
 def configured(kind: type[Config], value: Config | Mapping[str, Any]) -> Config:

@@ -51,9 +51,9 @@ class AveragingVAE(SentenceVAE):
         bound = terms["reconstruction"] + len(z_LBZ) * terms["kl"]
         return replace(objective, terms={**terms, "nll_kl_once": terms["negative_elbo"], "negative_elbo": bound})
 
-    def sampled_reconstruction(self, batch: TokenBatch, z_LBZ: Tensor) -> Tensor:
-        """(B,) -log p(x|z_1, ..., z_L) of the averaged states, nats."""
-        return self.reconstruction(batch, z_LBZ.transpose(0, 1))
+    def sampled_reconstruction(self, batch: TokenBatch, z_LBZ: Tensor) -> tuple[Tensor, Tensor]:
+        """(B,) -log p(x|z_1, ..., z_L) of the averaged states, nats, and EOS's part of it."""
+        return self.sentence_nll(batch, z_LBZ.transpose(0, 1))
 
     def token_nll(self, batch: TokenBatch, z_BZ: Tensor) -> Tensor:
         """As of any family, (B, T), of the average over z (B, L, Z), or of one z (B, Z): the average of equal ones."""

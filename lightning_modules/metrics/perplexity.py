@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torchmetrics import Metric
@@ -79,3 +81,41 @@ class PerplexityMonteCarloError(Metric):
     def compute(self) -> Tensor:
         """Carried through the exponential (delta method)."""
         return torch.exp(self.nats / self.tokens) * self.squares.sqrt() / self.tokens
+
+
+@dataclass(frozen=True)
+class Convention:
+    """Which tokens a perplexity counts.
+
+    Attributes:
+        end_in_nll: Whether EOS is in the likelihood.
+        extra_tokens: Tokens of a sentence that count beside its words: 1 for EOS, 2 for BOS and EOS.
+        meaning: In a line, with who has it.
+    """
+
+    end_in_nll: bool
+    extra_tokens: int
+    meaning: str
+
+    def nats(self, nll_B: Tensor, ends_B: Tensor) -> Tensor:
+        """The nats that count, of sentences' nats with EOS and of EOS alone."""
+        return nll_B if self.end_in_nll else nll_B - ends_B
+
+    def tokens(self, lengths_B: Tensor) -> Tensor:
+        """The tokens that count, of sentences of so many words and EOS."""
+        return lengths_B - 1 + self.extra_tokens
+
+
+# The words are the corpus' own in all of them; a corpus split by another tokeniser is another corpus.
+CONVENTIONS = {
+    "eos_in_both": Convention(True, 1, "EOS in likelihood and tokens, BOS in neither (Yang, Kim, He, Kruengkrai)"),
+    "eos_in_neither": Convention(
+        False, 0, "words alone in both (Bowman's and Xu & Durrett's figures are nearest to it)"
+    ),
+    "eos_in_tokens": Convention(
+        False, 1, "EOS in the tokens but not the likelihood (the released test of SentenceMIM)"
+    ),
+    "bos_and_eos": Convention(
+        True, 2, "EOS in the likelihood, BOS and EOS in the tokens (the code of Vani & Birodkar)"
+    ),
+}
