@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 export DATA_DIR
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train seeds results test test-all lint types data evaluate sample clean
+.PHONY: help setup train seeds results compare test test-all lint types data evaluate sample clean
 
 help: ## show what there is
 	@echo "make train [EXP=$(EXP)] [DATA_DIR=folder of corpora] [ARGS=\"--trainer.max_epochs=3 ...\"]"
@@ -33,6 +33,9 @@ seeds: setup ## train an experiment once for each of SEEDS="0 1 2"
 
 results: setup ## the figures of RUN="runs/A runs/B" side by side, means over seeds (ARGS="--output FILE" writes JSON)
 	@$(BIN)/textae results $(RUN) $(ARGS)
+
+compare: setup ## RUN="runs/A runs/B" beside what papers print of their corpora, means over seeds (ARGS="--output FILE")
+	@$(BIN)/textae compare $(RUN) $(ARGS)
 
 evaluate: setup ## the whole protocol on the newest run of an experiment (EXP or RUN=runs/NAME/VERSION)
 	@$(BIN)/textae test --run "$(RUN)" --config _protocol $(ARGS)

@@ -10,6 +10,8 @@ from callbacks.latent_map import LatentMap
 from callbacks.loss_curves import LossCurves
 from callbacks.melbo import Melbo
 from callbacks.neighbor_purity import NeighborPurity
+from callbacks.neighborhood import NeighborhoodRecall
+from callbacks.perplexity_conventions import PerplexityConventions
 from callbacks.predictions import Predictions
 from callbacks.prior_samples import PriorSamples
 from callbacks.reconstructions import Reconstructions
@@ -17,6 +19,7 @@ from callbacks.run_folder import RunFolder
 from callbacks.stopping import DecayFromBest, DecayOnPlateau, LateEarlyStopping
 from callbacks.style_transfer import TenseTransfer
 from callbacks.summary import Summary
+from callbacks.text_quality import TextQuality
 from callbacks.throughput import Throughput
 
 __all__ = [
@@ -36,6 +39,8 @@ __all__ = [
     "LossCurves",
     "Melbo",
     "NeighborPurity",
+    "NeighborhoodRecall",
+    "PerplexityConventions",
     "Predictions",
     "PriorSamples",
     "Reconstructions",
@@ -43,5 +48,6 @@ __all__ = [
     "SigmoidAnnealing",
     "Summary",
     "TenseTransfer",
+    "TextQuality",
     "Throughput",
 ]

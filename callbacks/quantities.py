@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Literal
+
+from lightning_modules.metrics.perplexity import CONVENTIONS
 
 Kind = Literal[
     "exact",  # -log p(x) itself
@@ -15,8 +18,7 @@ Kind = Literal[
     "estimate",
     "score",
 ]
-# Which tokens a likelihood and a perplexity count.
-EOS_IN_BOTH = "EOS in likelihood and tokens, BOS in neither"
+EOS_IN_BOTH = "eos_in_both"
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Quantity:
     Attributes:
         kind: How it stands to -log p(x), or that it does not.
         meaning: In a line.
-        convention: Which tokens count, where that matters.
+        convention: Which tokens count, where that matters: a name of `metrics.perplexity.CONVENTIONS`.
     """
 
     kind: Kind
@@ -36,6 +38,8 @@ class Quantity:
 
 # Kinds that are compared with the entropy floor, where there is one.
 LIKELIHOODS: tuple[Kind, ...] = ("exact", "upper bound", "importance-weighted", "MELBO", "no bound")
+# From where reconstructions are decoded.
+STARTS = {"mean": "the posterior's mean", "posterior": "a posterior sample"}
 QUANTITIES = {
     "floor": Quantity("exact", "-log p*(x) of the same sentences, p* the grammar's probability; nats", EOS_IN_BOTH),
     "nll": Quantity("exact", "-log p(x), nats a sentence", EOS_IN_BOTH),
@@ -72,5 +76,40 @@ QUANTITIES = {
     "tense_bleu": Quantity("score", "BLEU-4 of these against each sentence's own past form"),
     "tense_copy_bleu": Quantity("score", "baseline: BLEU-4 of copying the input (its accuracy is 0)"),
     "knn_purity": Quantity("score", "share of the nearest neighbours in z that have the same label"),
+    **{
+        f"bleu_{order}_{how}_{start}": Quantity("score", f"BLEU-{order} of {how} reconstructions from {meaning}")
+        for order in (1, 2, 3, 4)
+        for how in ("greedy", "sampled")
+        for start, meaning in STARTS.items()
+    },
+    **{
+        f"exact_{how}_{start}": Quantity("score", f"share of {how} ones from {meaning} that are word for word")
+        for how in ("greedy", "sampled")
+        for start, meaning in STARTS.items()
+    },
+    "distinct_1": Quantity("score", "distinct words over words of sampled prior samples"),
+    "distinct_2": Quantity("score", "distinct bigrams over bigrams of the same"),
+    "distinct_1_data": Quantity("score", "reference: distinct words over words of as many sentences of the split"),
+    "distinct_2_data": Quantity("score", "reference: distinct bigrams over bigrams of the same"),
+    "self_bleu": Quantity("score", "mean BLEU-4 of a sampled prior sample against all others"),
+    **{
+        f"neighborhood_recall_{k}": Quantity("score", f"share of the nearest in text among the {k} nearest in z")
+        for k in range(10, 101, 10)
+    },
 }
 UNKNOWN = Quantity("score", "")
+
+
+def quantity_of(name: str, perplexities: Mapping[str, str]) -> Quantity:
+    """What a figure is.
+
+    Args:
+        name: Without `test/`; a perplexity in another convention has that at its end.
+        perplexities: Of the family, with the terms of which they are made: they are of these terms' kind.
+    """
+    convention = next((known for known in CONVENTIONS if name.endswith(f"_{known}")), None)
+    base = name.removesuffix(f"_{convention}")
+    known = QUANTITIES.get(base, UNKNOWN)
+    made_of = QUANTITIES.get(perplexities.get(base, base), UNKNOWN)
+    kind = known.kind if known.kind == "no bound" else made_of.kind
+    return replace(known, kind=kind, convention=convention or known.convention)

@@ -16,7 +16,7 @@ from rich.table import Table
 from callbacks.floor import is_below
 from callbacks.latents import corpus_of
 from callbacks.provenance import provenance
-from callbacks.quantities import LIKELIHOODS, QUANTITIES, UNKNOWN
+from callbacks.quantities import LIKELIHOODS, quantity_of
 from callbacks.tables import run_folder
 from lightning_modules import TextModel
 
@@ -82,17 +82,13 @@ class Summary(Callback):
         for name, figure in figures.items():
             errors = [figure[kind] for kind in ERRORS.values() if kind in figure]
             error = " / ".join(f"{value:.4f}" for value in errors)
+            known = quantity_of(name.removeprefix("test/"), pl_module.perplexities)
             floor = f" ({figure['gap']:+.2f} to the floor)" if "gap" in figure else ""
             below = ": BELOW THE FLOOR, no likelihood" if figure.get("below_floor") else ""
-            table.add_row(name, f"{figure['value']:.4f}", error, f"{figure['kind']}: {meaning_of(name)}{floor}{below}")
+            table.add_row(name, f"{figure['value']:.4f}", error, f"{figure['kind']}: {known.meaning}{floor}{below}")
         console = Console()
         console.print(table)
         _print_files(console, file.parent)
-
-
-def meaning_of(name: str) -> str:
-    """What a figure of a test is, in a line."""
-    return QUANTITIES.get(name.removeprefix("test/"), UNKNOWN).meaning
 
 
 def _figures(trainer: Trainer, model: TextModel) -> dict[str, dict[str, Any]]:
@@ -102,14 +98,10 @@ def _figures(trainer: Trainer, model: TextModel) -> dict[str, dict[str, Any]]:
     for name, value in values.items():
         if name.endswith(tuple(ERRORS)):
             continue
-        quantity = name.removeprefix("test/")
-        known = QUANTITIES.get(quantity, UNKNOWN)
-        # A perplexity is of the kind of that of which it is made.
-        kind = QUANTITIES.get(model.perplexities.get(quantity, quantity), UNKNOWN).kind
-        kind = known.kind if known.kind == "no bound" else kind
+        known = quantity_of(name.removeprefix("test/"), model.perplexities)
         figures[name] = {"value": value}
         figures[name] |= {key: values[name + end] for end, key in ERRORS.items() if name + end in values}
-        figures[name] |= {"kind": kind} | ({"convention": known.convention} if known.convention else {})
+        figures[name] |= {"kind": known.kind} | ({"convention": known.convention} if known.convention else {})
     return figures
 
 

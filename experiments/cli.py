@@ -24,6 +24,7 @@ train and measure (a configuration is a YAML file or the name of an experiment)
   predict      reconstructions:      textae predict --run runs/daae_reviews
   data         fetch and prepare:    textae data --config daae_yelp
   results      figures of runs:      textae results runs/daae_binary_clusters runs/aae_binary_clusters
+  compare      with the papers':     textae compare runs/lm_ptb runs/svae_ptb
 
 use a trained model (needs neither data nor configuration)
   sample       sentences from the prior:       textae sample --run runs/daae_reviews
@@ -77,6 +78,10 @@ def _run(command: str, rest: list[str]) -> None:
         from experiments import results_command
 
         results_command.run(rest)
+    elif command == "compare":
+        from experiments import compare_command
+
+        compare_command.run(rest)
     else:
         sys.exit(f"textae {command}: there is no such command\n{HELP}")
 

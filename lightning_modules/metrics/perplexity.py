@@ -90,7 +90,7 @@ class Convention:
     Attributes:
         end_in_nll: Whether EOS is in the likelihood.
         extra_tokens: Tokens of a sentence that count beside its words: 1 for EOS, 2 for BOS and EOS.
-        meaning: In a line, with who has it.
+        meaning: In a line.
     """
 
     end_in_nll: bool
@@ -108,14 +108,12 @@ class Convention:
 
 # The words are the corpus' own in all of them; a corpus split by another tokeniser is another corpus.
 CONVENTIONS = {
-    "eos_in_both": Convention(True, 1, "EOS in likelihood and tokens, BOS in neither (Yang, Kim, He, Kruengkrai)"),
-    "eos_in_neither": Convention(
-        False, 0, "words alone in both (Bowman's and Xu & Durrett's figures are nearest to it)"
-    ),
-    "eos_in_tokens": Convention(
-        False, 1, "EOS in the tokens but not the likelihood (the released test of SentenceMIM)"
-    ),
-    "bos_and_eos": Convention(
-        True, 2, "EOS in the likelihood, BOS and EOS in the tokens (the code of Vani & Birodkar)"
-    ),
+    # Yang, Kim, He, Kruengkrai
+    "eos_in_both": Convention(True, 1, "EOS in likelihood and tokens, BOS in neither"),
+    # to which the figures of Bowman and of Xu & Durrett are nearest
+    "eos_in_neither": Convention(False, 0, "words alone in likelihood and tokens"),
+    # the released test of SentenceMIM
+    "eos_in_tokens": Convention(False, 1, "EOS in the tokens but not in the likelihood"),
+    # the code of Vani & Birodkar
+    "bos_and_eos": Convention(True, 2, "EOS in the likelihood, BOS and EOS in the tokens"),
 }

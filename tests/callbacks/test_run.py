@@ -145,7 +145,7 @@ def test_the_summary_holds_every_figure(
     assert {name: figure["value"] for name, figure in record["metrics"].items()} == figures
     reconstruction = record["metrics"]["test/reconstruction"]
     assert reconstruction["error"] == logged["test/reconstruction/error"] > 0
-    assert reconstruction["kind"] == "part" and "EOS" in reconstruction["convention"]
+    assert reconstruction["kind"] == "part" and reconstruction["convention"] == "eos_in_both"
     assert record["metrics"]["test/reconstruction_bleu"]["kind"] == "score"
     assert record["corpus"] == "reviews"
     assert record["sentences"] == 90

@@ -22,7 +22,7 @@ SMALL = (
     "--model.init_args.decoder.hidden_size=8",
     "--model.init_args.embedding.size=4",
 )
-COMMANDS = ("fit", "validate", "test", "predict", "data", "sample", "reconstruct", "interpolate")
+COMMANDS = ("fit", "validate", "test", "predict", "data", "sample", "reconstruct", "interpolate", "results", "compare")
 
 
 @pytest.fixture

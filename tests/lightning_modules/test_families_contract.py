@@ -59,6 +59,7 @@ CALLBACKS_FIGURES = {
     "reconstruction_bleu",
     "nll_iw",
     "knn_purity",
+    "self_bleu",
     "tense_accuracy",
 }
 BATCH = TokenBatch.from_ids(SENTENCES)

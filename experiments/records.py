@@ -1,0 +1,111 @@
+"""What was measured in runs, and which of them are seeds of one model: for `textae results` and `textae compare`."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import yaml
+
+from datamodules.errors import UsageError, require
+
+# What is no setting of a model, its data or its training.
+APART = ("seed_everything", "model.init_args.seed", "data.init_args.seed", "trainer.logger", "trainer.default_root_dir")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A tested run.
+
+    Attributes:
+        record: Its `test_metrics.json`.
+        configuration: Of its `config.yaml` what is set of model, data and trainer, by dotted names; empty without one.
+        settings: Those of the configuration that are not the same in all runs of its experiment.
+    """
+
+    record: dict[str, Any]
+    configuration: dict[str, Any]
+    settings: Mapping[str, Any]
+
+    @property
+    def title(self) -> str:
+        """Its experiment and settings; runs of one title differ in their seed alone."""
+        settings = (f"{key.split('.')[-1]}={value}" for key, value in self.settings.items())
+        return " ".join([self.record["experiment"], *settings])
+
+
+def read_runs(folders: Sequence[str]) -> list[Run]:
+    """The tested runs in folders, each of which is a run or an experiment's folder: all of its runs.
+
+    Raises:
+        UsageError: A folder is missing, holds no `test_metrics.json`, or one that is damaged.
+    """
+    files = dict.fromkeys(file for folder in folders for file in _files(Path(folder)))
+    return _with_settings([Run(_record(file), _configuration(file.with_name("config.yaml")), {}) for file in files])
+
+
+def by_title(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """The runs of each model, one a seed."""
+    titles: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        titles[run.title].append(run)
+    return dict(titles)
+
+
+def mean_and_std(values: Sequence[float]) -> tuple[float, float | None]:
+    """The mean, and of several values their (sample) standard deviation."""
+    return mean(values), stdev(values) if len(values) > 1 else None
+
+
+def _files(folder: Path) -> list[Path]:
+    require(folder.is_dir(), f"there is no run folder {folder}")
+    files = sorted(folder.glob("test_metrics.json")) or sorted(folder.glob("*/test_metrics.json"))
+    require(bool(files), f"{folder} holds no test_metrics.json: test the run first")
+    return files
+
+
+def _record(file: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:  # no UTF-8, no JSON
+        raise UsageError(f"{file} is damaged: {error}") from error
+    whole = isinstance(record, dict) and "experiment" in record and isinstance(record.get("metrics"), dict)
+    require(whole, f"{file} is damaged: it has no experiment or no metrics")
+    for name, figure in record["metrics"].items():
+        known = isinstance(figure, dict) and isinstance(figure.get("value"), int | float) and "kind" in figure
+        require(known, f"{file}: {name} has no value or does not say of what kind it is; test the run again")
+    return record
+
+
+def _configuration(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"{file} is damaged: {' '.join(str(error).split())}") from error
+    require(isinstance(content, dict), f"{file} is damaged: it holds no settings")
+    parts = ((part, content.get(part)) for part in ("model", "data", "trainer"))
+    flat = {key: value for part, values in parts for key, value in _leaves(values, part)}
+    return {key: value for key, value in flat.items() if not key.startswith(APART)}
+
+
+def _leaves(value: Any, name: str) -> list[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        return [leaf for key, inner in value.items() for leaf in _leaves(inner, f"{name}.{key}")]
+    return [(name, value)]
+
+
+def _with_settings(runs: list[Run]) -> list[Run]:
+    values: dict[tuple[str, str], list[Any]] = defaultdict(list)
+    for run in runs:
+        for key, value in run.configuration.items():
+            values[run.record["experiment"], key].append(value)
+    differ = {name for name, seen in values.items() if any(value != seen[0] for value in seen)}
+    return [
+        replace(run, settings={k: v for k, v in run.configuration.items() if (run.record["experiment"], k) in differ})
+        for run in runs
+    ]

@@ -1,0 +1,225 @@
+"""`textae compare`: means over seeds beside published figures, no two conventions in a column."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import pytest
+import yaml
+
+import experiments
+from callbacks.quantities import EOS_IN_BOTH
+
+Command = Callable[..., Any]
+ROOT = Path(experiments.__file__).parent.parent
+PUBLISHED = yaml.safe_load((ROOT / "experiments" / "results" / "published.yaml").read_text(encoding="utf-8"))
+CORPORA = tuple(PUBLISHED["corpora"])
+PARTS = ("kl", "active_units", "mutual_information", "reconstruction_bleu")
+
+
+@pytest.fixture
+def write_run(tmp_path: Path) -> Command:
+    """Writes a tested run: figures by name as (value, kind), and a configuration if there is one."""
+
+    def write(name: str, seed: int, config: dict[str, Any] | None = None, **figures: tuple[float, str]) -> Path:
+        folder = tmp_path / "runs" / name / str(len(list((tmp_path / "runs").glob(f"{name}/*"))))
+        folder.mkdir(parents=True)
+        corpus = name.split("_")[-1]
+        metrics = {
+            f"test/{quantity}": {"value": value, "kind": kind}
+            | ({} if quantity in PARTS else {"convention": EOS_IN_BOTH})
+            for quantity, (value, kind) in figures.items()
+        }
+        sentences = PUBLISHED["corpora"].get(corpus, {}).get("test", 3000)
+        record = {"corpus": corpus, "experiment": name, "seed": seed, "sentences": sentences, "metrics": metrics}
+        (folder / "test_metrics.json").write_text(json.dumps(record))
+        if config is not None:
+            (folder / "config.yaml").write_text(json.dumps(config))
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def compare(textae: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Compares all runs that were written, on a terminal of some width; what was printed, and the rows in the file."""
+
+    def run(*options: str, width: int = 1000) -> tuple[str, list[dict[str, Any]]]:
+        monkeypatch.setenv("COLUMNS", str(width))
+        folders = sorted((tmp_path / "runs").glob("*"))
+        printed = textae("compare", *folders, *options, "--output", "rows.json").out
+        return printed, json.loads((tmp_path / "rows.json").read_text())
+
+    return run
+
+
+def figures_of(row: dict[str, Any]) -> dict[tuple[str, str], tuple[float, float | None]]:
+    return {(figure["quantity"], figure["kind"]): (figure["value"], figure["std"]) for figure in row["figures"]}
+
+
+def cells(printed: str) -> list[tuple[str, str, str]]:
+    """(line, heading, cell) of each figure in the tables: both are aligned to the right, so they end together."""
+    found = []
+    lines = printed.splitlines()
+    for number, line in enumerate(lines):
+        if set(line.strip()) != {"─"}:
+            continue
+        first = max(i for i in range(number) if not lines[i].strip()) + 1
+        headings: dict[int, list[str]] = {}
+        for above in lines[first:number]:
+            for word in re.finditer(r"\S+(?: \S+)*", above):
+                headings.setdefault(word.end(), []).append(word.group())
+        [runs] = [end for end, words in headings.items() if words == ["runs"]]
+        for below in lines[number + 1 :]:
+            if not below.strip():
+                break
+            for word in re.finditer(r"\S+(?: \S+)*", below):
+                if word.start() > runs:
+                    found.append((below, " ".join(headings[word.end()]), word.group()))
+    return found
+
+
+def test_means_over_seeds(write_run: Command, compare: Command) -> None:
+    values = {0: 101.0, 1: 103.0, 2: 101.5}
+    for seed, value in values.items():
+        write_run("lm_ptb", seed, nll=(value, "exact"), perplexity=(value - 2, "exact"))
+    write_run("ae_ptb", 7, reconstruction_bleu=(0.6123, "score"))
+    printed, rows = compare()
+    language_model = next(row for row in rows if row["model"] == "lm_ptb")
+    assert figures_of(language_model) == {
+        ("nll", "exact"): (pytest.approx(mean(values.values())), pytest.approx(stdev(values.values()))),
+        ("perplexity", "exact"): (pytest.approx(mean(values.values()) - 2), pytest.approx(stdev(values.values()))),
+    }
+    assert language_model["seeds"] == [0, 1, 2] and language_model["runs"] == 3
+    assert f"= {mean(values.values()):.2f} ± {stdev(values.values()):.2f}" in printed
+    [autoencoder] = [(heading, cell) for line, heading, cell in cells(printed) if line.strip().startswith("ae_ptb")]
+    assert autoencoder == ("BLEU-4", "0.612")
+
+
+def test_other_settings_and_other_corpora_are_other_rows(write_run: Command, compare: Command) -> None:
+    for lr, value in ((0.1, 100.0), (0.1, 104.0), (0.2, 90.0)):
+        write_run("svae_ptb", 0, {"model": {"init_args": {"lr": lr}}}, negative_elbo=(value, "upper bound"))
+    write_run("svae_reviews", 0, negative_elbo=(17.0, "upper bound"))
+    printed, rows = compare("--no-published")
+    models = [(row["corpus"], row["model"], row["figures"][0]["value"]) for row in rows]
+    expected = [("ptb", "svae_ptb lr=0.1", 102.0), ("ptb", "svae_ptb lr=0.2", 90.0), ("reviews", "svae_reviews", 17.0)]
+    assert models == expected
+    assert "Penn Treebank" in printed and "Kruengkrai" not in printed
+    _, rows = compare("--corpus=reviews")
+    assert [row["model"] for row in rows] == ["svae_reviews"]  # of which nothing is published
+
+
+@pytest.mark.parametrize("corpus", CORPORA)
+def test_no_column_mixes_conventions_or_kinds(corpus: str, write_run: Command, compare: Command) -> None:
+    kinds = {"negative_elbo": "upper bound", "nll_iw": "importance-weighted", "melbo": "MELBO", "kl": "part"}
+    kinds |= {"nll_kl_once": "no bound", "nll_iw_kl_once": "no bound", "perplexity_kl_once": "no bound"}
+    kinds |= {"perplexity": "upper bound", "perplexity_melbo": "MELBO", "perplexity_iw": "importance-weighted"}
+    write_run(f"vae_{corpus}", 0, **{name: (100.0 + i, kind) for i, (name, kind) in enumerate(kinds.items())})
+    hub = {"repository": "someone/something", "tweet_tokenize": True}
+    write_run(f"hub_{corpus}", 0, {"data": {"init_args": {"hub": hub, "data_dir": None}}}, nll=(7.0, "exact"))
+    conventions = {f"vae_{corpus}": "eos_in_both", f"hub_{corpus}": "eos_in_both, TweetTokenizer"}
+    for table in PUBLISHED["tables"]:
+        place = f"table {table['table']}" if "table" in table else f"in {table['quoted']}"
+        conventions[f"{PUBLISHED['papers'][table['paper']]['short']}, {place}"] = table["convention"]
+    marks = {"=": "", "<=": "", "~": "importance- weighted", ">": ""}
+    printed, rows = compare()
+    found = cells(printed)
+    assert len(found) == sum(len(row["figures"]) for row in rows)
+    for line, heading, cell in found:
+        if heading == "KL":
+            continue
+        own = conventions[max((name for name in conventions if name in line), key=len)]
+        # The whole heading is a quantity, perhaps a kind, and the row's convention, or one that it is not a part of.
+        said = re.fullmatch(rf"(?:NLL|perplexity)(?:, sampled)? ?(.*?) ?{own}", heading)
+        assert said is not None, (line, heading)
+        mark = cell.split(" ")[0]
+        if mark in marks:
+            assert said.group(1) == marks[mark]
+        else:
+            assert said.group(1) in ("MELBO", "no bound", "unstated"), (heading, cell)
+
+
+def test_a_narrow_terminal_loses_nothing(write_run: Command, compare: Command) -> None:
+    write_run("lm_ptb", 0, nll=(101.0, "exact"))
+    write_run("ae_ptb", 0, reconstruction_bleu=(0.5, "score"))
+    wide, narrow = (compare(width=width)[0] for width in (1000, 80))
+    assert sorted(cell for _, heading, cell in cells(narrow) if not heading.startswith("KL")) == sorted(
+        cell for _, heading, cell in cells(wide) if not heading.startswith("KL")
+    )
+    for convention in PUBLISHED["conventions"]:
+        assert f"Penn Treebank: {convention}" in narrow
+
+
+def test_what_is_to_be_known_of_a_run_is_said(write_run: Command, compare: Command) -> None:
+    folder = write_run("lm_ptb", 0, nll=(1.0, "exact"))
+    record = json.loads((folder / "test_metrics.json").read_text())
+    record["sentences"] = 64
+    record["metrics"]["test/nll"]["below_floor"] = True
+    (folder / "test_metrics.json").write_text(json.dumps(record))
+    printed, rows = compare()
+    assert any("64" in note and "3761" in note for note in rows[0]["notes"])
+    assert any("below the entropy floor" in note for note in rows[0]["notes"])
+    assert "lm_ptb [1] [2]" in printed
+
+
+@pytest.mark.parametrize(
+    ("hub", "data_dir", "convention"),
+    [
+        ({"repository": "a/b", "tweet_tokenize": True}, None, "eos_in_both, TweetTokenizer"),
+        ({"repository": "a/b", "tweet_tokenize": True}, "folder", "eos_in_both"),
+        ({"repository": "a/b", "tweet_tokenize": False}, None, "eos_in_both"),
+        ({"repository": "", "tweet_tokenize": True}, None, "eos_in_both"),
+    ],
+    ids=["hub", "folder", "hub of words", "built in"],
+)
+def test_words_that_were_split_are_a_convention(
+    hub: dict[str, Any], data_dir: str | None, convention: str, write_run: Command, compare: Command
+) -> None:
+    config = {"data": {"init_args": {"hub": hub, "data_dir": data_dir}}}
+    write_run("lm_yahoo", 0, config, nll=(1.0, "exact"))
+    assert compare()[1][0]["figures"][0]["convention"] == convention
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "named"),
+    [
+        ("test_metrics.json", None, "test_metrics.json"),
+        ("test_metrics.json", '{"metrics":', "damaged"),
+        ("test_metrics.json", "[]", "damaged"),
+        ("test_metrics.json", '{"experiment": "a", "metrics": {"test/nll": 3.0}}', "test/nll"),
+        ("test_metrics.json", '{"experiment": "a", "metrics": {}}', "corpus"),
+        ("config.yaml", "model: {", "damaged"),
+        ("config.yaml", "- a", "damaged"),
+    ],
+)
+def test_what_is_wrong_is_named(
+    file: str, content: str | None, named: str, write_run: Command, textae: Command
+) -> None:
+    folder = write_run("lm_ptb", 0, nll=(1.0, "exact"))
+    (folder / file).unlink(missing_ok=True)
+    if content is not None:
+        (folder / file).write_text(content)
+    error = textae("compare", folder, fails=True).error
+    assert error.startswith("textae compare: ") and error.count("\n") == 1
+    assert named in error and (named == "corpus" or file in error)
+
+
+def test_options_that_are_wrong_are_named(write_run: Command, textae: Command) -> None:
+    folder = write_run("lm_ptb", 0, nll=(1.0, "exact"))
+    assert "nowhere" in textae("compare", "nowhere", fails=True).error
+    error = textae("compare", folder, "--corpus=yahoo", fails=True).error
+    assert "yahoo" in error and "ptb" in error
+    assert "no/such" in textae("compare", folder, "--output=no/such/file", fails=True).error
+    assert "runs" in textae("compare", fails=True).error
+
+
+def test_it_is_a_command(textae: Command) -> None:
+    assert "  compare " in textae("--help").out
+    printed = textae("compare", "--help").out
+    for option in ("runs", "--corpus", "--output", "--no-published"):
+        assert option in printed
