@@ -19,28 +19,41 @@ class BestCheckpoint(ModelCheckpoint):
     Args:
         dirpath: The run's folder of checkpoints.
         filename: Without `.ckpt`.
+        resumed_from: Folder of the checkpoint that a fit goes on from; the command line knows it. There the best one is
+            looked for where it is no longer at its old place.
         kwargs: See `pytorch_lightning.callbacks.ModelCheckpoint`.
     """
 
-    def __init__(self, dirpath: str | None = None, filename: str = "best", **kwargs: Any) -> None:
+    def __init__(
+        self, dirpath: str | None = None, filename: str = "best", resumed_from: str | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(dirpath, filename, enable_version_counter=False, auto_insert_metric_name=False, **kwargs)
+        self.resumed_from = resumed_from
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on where the checkpoint was, with its best checkpoint where that is still there."""
+        """Goes on where the checkpoint was, with its best one: where that was, or beside it if the run was moved."""
         best = Path(state_dict["best_model_path"])
-        if state_dict.get("dirpath") != self.dirpath and self.dirpath is not None and best.is_file():
-            own = str(Path(self.dirpath) / best.name)
+        if not best.is_file() and self.resumed_from is not None:
+            best = Path(self.resumed_from) / best.name
+        if self.dirpath is None or (state_dict.get("dirpath") == self.dirpath and best.is_file()):
+            super().load_state_dict(state_dict)
+            return
+        own, score = "", None
+        if best.is_file():
+            own, score = str(Path(self.dirpath) / best.name), state_dict["best_model_score"]
             _copy(best, own)
-            score = state_dict["best_model_score"]
-            state_dict = state_dict | {
+        super().load_state_dict(
+            state_dict
+            | {
                 "dirpath": self.dirpath,
                 "best_model_path": own,
-                "best_k_models": {own: score},
+                "best_model_score": score,
+                "best_k_models": {own: score} if own else {},
                 "kth_best_model_path": own,
-                "kth_value": score,
+                "kth_value": score if own else self.kth_value,
                 "last_model_path": "",
             }
-        super().load_state_dict(state_dict)
+        )
 
 
 class LastCheckpoint(ModelCheckpoint):
@@ -65,4 +78,5 @@ class LastCheckpoint(ModelCheckpoint):
 @rank_zero_only
 def _copy(file: Path, target: str) -> None:
     Path(target).parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy2(file, target)
+    if not (Path(target).exists() and file.samefile(target)):
+        shutil.copy2(file, target)

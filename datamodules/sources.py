@@ -105,8 +105,12 @@ def read_folder(folder: Path, split: str) -> Dataset:
 
 
 def _read_lines(file: Path) -> Dataset:
-    with file.open("rb") as content:
-        require(content.read(4) not in (b"", codecs.BOM_UTF8), f"{file} is empty")
+    try:
+        with file.open("rb") as content:
+            start = content.read(4)
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}") from error
+    require(start not in (b"", codecs.BOM_UTF8), f"{file} is empty")
     try:
         return load_dataset(
             "text",

@@ -120,6 +120,9 @@ def parse_vocabulary(text: str) -> Tokenizer:
     for token_id, token in enumerate(SPECIAL_TOKENS):
         found = tokenizer.token_to_id(token)
         require(found == token_id, f"special token {token} has id {found} instead of {token_id}: not made by textae")
+    ids = sorted(tokenizer.get_vocab().values())
+    require(ids == list(range(len(ids))), "its ids are not 0, 1, 2, ...: not made by textae")
+    require(len(ids) > len(SPECIAL_TOKENS), "it holds no word")
     return tokenizer
 
 

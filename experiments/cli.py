@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 import warnings
@@ -98,6 +99,8 @@ def _mendable(error: BaseException | None, command: str) -> str | None:
             message = f"{error}\nsee: textae {command} --help"
         elif type(error).__name__ == "MisconfigurationException":  # Lightning's, which may not be imported
             message = str(error)
+        elif isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.ENOSPC):
+            message = f"{error.filename}: {error.strerror} (corpora are cached under HF_HOME, runs lie under --runs)"
         error = error.__cause__
     return message
 

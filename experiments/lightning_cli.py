@@ -97,6 +97,8 @@ class TextCLI(LightningCLI):
             require_writable(folder)
         config.trainer.default_root_dir = str(folder)
         config.checkpoint.dirpath = config.last_checkpoint.dirpath = str(folder / "checkpoints")
+        if config.get("ckpt_path") is not None:
+            config.checkpoint.resumed_from = str(Path(config.ckpt_path).absolute().parent)
         _point_loggers_at(config, folder, keep_csv=self.subcommand == "fit")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:

@@ -100,8 +100,10 @@ def find_checkpoint(run: str | None, checkpoint: str | None) -> Path:
             "give either --run FOLDER (such as runs/daae_reviews, for its newest run) or --checkpoint FILE"
         )
     require(Path(run).is_dir(), f"there is no run folder {run}")
-    found = [Path(run) / "checkpoints" / "best.ckpt", *Path(run).glob("*/checkpoints/best.ckpt")]
-    found = [file for file in found if file.is_file()]
+    folders = [Path(run) / "checkpoints", *Path(run).glob("*/checkpoints")]
+    # A training that has not validated yet has no best one, but perhaps a last one.
+    kept = [[folder / name for name in ("best.ckpt", "last.ckpt") if (folder / name).is_file()] for folder in folders]
+    found = [files[0] for files in kept if files]
     require(bool(found), f"{run} holds no checkpoints/best.ckpt: has its training validated once?")
     return max(found, key=lambda file: file.stat().st_mtime)
 

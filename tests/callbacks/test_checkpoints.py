@@ -30,7 +30,8 @@ class Scripted(Autoencoder):
 def run(folder: Path, epochs: int, ckpt_path: Path | None = None, every: float = 1.0) -> pl.Trainer:
     model = small(Scripted)
     model.script = SCRIPT
-    kept = [BestCheckpoint(str(folder), monitor=MONITOR), LastCheckpoint(str(folder))]
+    came_from = None if ckpt_path is None else str(ckpt_path.parent)
+    kept = [BestCheckpoint(str(folder), resumed_from=came_from, monitor=MONITOR), LastCheckpoint(str(folder))]
     fitting = trainer(max_epochs=epochs, callbacks=kept, enable_checkpointing=True, val_check_interval=every)
     data = [loader(sentences(8), BatchingConfig(sentences=4), training=training) for training in (True, False)]
     fitting.fit(model, *data, ckpt_path=ckpt_path)
@@ -65,7 +66,26 @@ def test_a_fit_continued_elsewhere_takes_the_best_along(broken: int, tmp_path: P
     assert kept.best_model_score == theirs.best_model_score == 3
 
 
-@pytest.mark.filterwarnings("ignore:The dirpath has changed")
+@pytest.mark.parametrize("broken, best", [(2, 1), (6, 1)])
+def test_a_moved_run_still_has_its_best(broken: int, best: int, tmp_path: Path) -> None:
+    run(tmp_path / "broken", broken)
+    (tmp_path / "broken").rename(tmp_path / "moved")
+    resumed = run(tmp_path / "resumed", 6, ckpt_path=tmp_path / "moved" / "last.ckpt")
+    assert read_checkpoint(tmp_path / "resumed" / "best.ckpt")["epoch"] == best
+    kept = resumed.checkpoint_callback
+    assert isinstance(kept, BestCheckpoint)
+    assert kept.best_model_path == str(tmp_path / "resumed" / "best.ckpt") and kept.best_model_score == SCRIPT[best]
+
+
+def test_without_its_best_a_moved_run_claims_none(tmp_path: Path) -> None:
+    run(tmp_path / "broken", 6)
+    (tmp_path / "broken" / "best.ckpt").unlink()
+    (tmp_path / "broken").rename(tmp_path / "moved")
+    resumed = run(tmp_path / "resumed", 6, ckpt_path=tmp_path / "moved" / "last.ckpt")
+    kept = resumed.checkpoint_callback
+    assert isinstance(kept, BestCheckpoint) and kept.best_model_path == ""
+
+
 def test_where_the_best_one_is_gone_the_next_is_the_best(tmp_path: Path) -> None:
     run(tmp_path / "broken", 2)
     (tmp_path / "broken" / "best.ckpt").unlink()

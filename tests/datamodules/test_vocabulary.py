@@ -246,3 +246,13 @@ def test_config_out_of_range_is_a_usage_error(setting: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=f"vocabulary.{name}"):
         VocabularyConfig(**setting)
     VocabularyConfig(**{name: 1})  # the edge of the range
+
+
+@pytest.mark.parametrize(
+    "words, problem", [({"good": 5, "bad": 7}, "not 0, 1, 2"), ({"good": 1005}, "not 0, 1, 2"), ({}, "holds no word")]
+)
+def test_ids_with_gaps_and_no_words_are_refused(words: dict[str, int], problem: str) -> None:
+    content = json.loads(closed_vocabulary(["a"]).to_str())
+    content["model"]["vocab"] = {name: number for number, name in enumerate(SPECIAL_TOKENS)} | words
+    with pytest.raises(UsageError, match=problem):
+        parse_vocabulary(json.dumps(content))

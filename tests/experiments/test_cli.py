@@ -315,3 +315,19 @@ def test_the_exit_status(tmp_path: Path) -> None:
     assert ended.returncode == 1
     assert ended.stderr.startswith("textae trian:")
     assert ended.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "number, reason", [(13, "Permission denied"), (30, "Read-only file system"), (28, "No space left")]
+)
+def test_a_place_that_cannot_be_written_is_named(
+    number: int, reason: str, textae: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), "/ro/cache")
+
+    monkeypatch.setattr("datamodules.dataset.FileLock", refused)
+    monkeypatch.setattr("datamodules.text.encode", refused)
+    error = textae("data", "--config=daae_reviews", fails=True).error
+    assert "/ro/cache" in error and reason in error and "HF_HOME" in error
+    assert len(error.strip().splitlines()) == 1
