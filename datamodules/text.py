@@ -87,6 +87,8 @@ class TextDataModule(LightningDataModule):
         self.num_workers = num_workers
         require(num_workers >= 0, f"num_workers is {num_workers}: give 0 or more")
         require(not (self.built_in and data_dir), f"the corpus {self.corpus} is built in: it takes no data_dir")
+        own_words = self.built_in and vocabulary != VocabularyConfig()
+        require(not own_words, f"the corpus {self.corpus} is built in, with all of its words: leave vocabulary out")
         root = os.environ.get("DATA_DIR")
         if data_dir is None and root and not self.built_in:
             data_dir = str(Path(root) / self.corpus)

@@ -14,7 +14,7 @@ from datamodules import BinaryClusters, Reviews
 from datamodules.errors import UsageError
 from datamodules.grammar import ReviewGrammar
 from datamodules.text import SubsetConfig
-from datamodules.vocabulary import UNK, vocabulary_words
+from datamodules.vocabulary import UNK, VocabularyConfig, vocabulary_words
 
 SPLITS = ("train", "valid", "test")
 Bits = npt.NDArray[np.int64]
@@ -163,3 +163,9 @@ def test_built_in_corpora_take_no_folder(
     # The root of the other corpora does not concern them.
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
     assert len(kind().read_split("valid")) > 0
+
+
+@pytest.mark.parametrize("kind", [Reviews, BinaryClusters])
+def test_built_in_corpora_have_all_of_their_words(kind: type[Reviews | BinaryClusters]) -> None:
+    with pytest.raises(UsageError, match=rf"{kind.corpus} is built in, with all of its words"):
+        kind(vocabulary=VocabularyConfig(size=100))
