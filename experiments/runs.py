@@ -38,7 +38,8 @@ def find_config(name: str) -> str:
         require(isinstance(content, dict), f"configuration {name} holds no settings")
         return name
     shipped = EXPERIMENTS / f"{Path(name).stem}.yaml"
-    if shipped.is_file() and name in (shipped.stem, f"experiments/{shipped.name}"):
+    is_one = shipped.is_file() and shipped.stem != "_default"  # which every command reads anyway
+    if is_one and name in (shipped.stem, f"experiments/{shipped.name}"):
         return str(shipped)
     raise UsageError(f"there is no experiment {name}; there are:\n  " + "\n  ".join(experiment_names()))
 

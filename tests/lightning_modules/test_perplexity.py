@@ -65,7 +65,7 @@ def test_a_model_reports_it_with_eos_and_without_bos() -> None:
     data = loader(corpus, BatchingConfig(eval_sentences=5), training=False)
     (found,) = trainer().validate(model, data, verbose=False)
     with torch.no_grad():
-        nats = [float(model.nll(TokenBatch.from_ids([sentence]))) for sentence in corpus]
+        nats = [float(model.nll(TokenBatch.from_ids([sentence]))[0]) for sentence in corpus]
     tokens = sum(len(sentence) + 1 for sentence in corpus)
     assert found["val/perplexity"] == pytest.approx(math.exp(sum(nats) / tokens), rel=1e-5)
 
