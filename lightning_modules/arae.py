@@ -127,7 +127,7 @@ class AdversariallyRegularizedAutoencoder(TextAutoencoder):
         posterior = self.encode(batch)
         told_BZ = self.sample_latent(batch, posterior).clone()  # whose gradient is the reconstruction's alone
         if told_BZ.requires_grad:
-            told_BZ.register_hook(self._note_gradient)  # type: ignore[no-untyped-call]
+            told_BZ.register_hook(self._note_gradient)  # type: ignore[no-untyped-call]  # torch has it untyped
         reconstruction = self.reconstruction(batch, told_BZ)
         fixed = {name: weights.detach() for name, weights in self.critic.named_parameters()}
         value = functional_call(self.critic, fixed, self._like_weights(posterior.mean)).float().squeeze(1)

@@ -159,8 +159,8 @@ class TextModel(LightningModule, ABC):
         """Logs the loss and the terms of a training step, and the learning rate at which it is taken."""
         logged = {f"train/{term}": value.detach().mean() for term, value in objective.terms.items()}
         logged["train/loss"] = objective.loss.detach().mean()
-        logged["train/lr"] = torch.tensor(self.trainer.optimizers[0].param_groups[0]["lr"])
         self.log_dict(logged, batch_size=len(batch))
+        self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"])
 
     def validation_step(self, batch: TokenBatch, batch_idx: int) -> dict[str, Tensor] | None:
         """The objective's terms over the validation split."""

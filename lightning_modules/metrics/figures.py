@@ -55,7 +55,8 @@ class Figures(nn.Module):
         for name, metric in self.metrics.items():
             quantity, _, end = name.partition("/")
             values = terms[self.perplexities.get(quantity, quantity)]
-            if end == "monte_carlo_error" and again is not None:
+            if end == "monte_carlo_error":
+                assert again is not None, "a Monte Carlo error needs a second draw"
                 # Of two independent draws, half the squared difference is the variance of one.
                 values = (values - again[self.perplexities.get(quantity, quantity)]).abs() / math.sqrt(2)
             if isinstance(metric, PerplexityMonteCarloError):

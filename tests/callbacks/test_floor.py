@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -12,6 +12,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from callbacks import EntropyFloor, Summary
 from callbacks.floor import is_below
+from callbacks.latents import corpus_of
+from datamodules import Reviews
 
 Make = Callable[..., Any]
 
@@ -50,10 +52,11 @@ def test_no_further_below_than_chance_allows(gap: float, error: float | None, be
 class Claims(Callback):
     """Figures of every kind, some of them impossible."""
 
-    values = {"nll": -1.0, "negative_elbo": 0.2, "nll_iw": -0.1, "nll_kl_once": -3.0}  # noqa: RUF012
+    values: ClassVar[dict[str, float]] = {"nll": -1.0, "negative_elbo": 0.2, "nll_iw": -0.1, "nll_kl_once": -3.0}
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        corpus = trainer.datamodule  # type: ignore[attr-defined]
+        corpus = corpus_of(trainer)
+        assert isinstance(corpus, Reviews)
         sentences = corpus.read_split("test")["text"]
         floor = -float(np.mean([corpus.grammar.log_probability(sentence) for sentence in sentences]))
         for name, gap in self.values.items():

@@ -91,10 +91,12 @@ class Norms(pl.Callback):
         self.reconstruction: list[float] = []
         self.adversarial: list[float] = []
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: ARAE, *_: Any) -> None:  # type: ignore[override]
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        assert isinstance(pl_module, ARAE)
         self.reconstruction.append(float(pl_module.reconstruction_norm))
 
-    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: ARAE, *_: Any) -> None:  # type: ignore[override]
+    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        assert isinstance(pl_module, ARAE)
         z = pl_module.encode(BATCH).mean.detach().requires_grad_()  # before the autoencoder moves
         value = pl_module.adversarial_scale * pl_module.critic(z).mean()
         self.adversarial.append(float(torch.autograd.grad(value, [z])[0].norm()))

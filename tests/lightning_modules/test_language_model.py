@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 from exact import GRID, assert_gradient_is_the_slope, batch_of, every_sentence, log_likelihood, tiny
@@ -63,8 +65,8 @@ def test_the_gradient_is_the_slope_of_the_loss() -> None:
 
 
 @pytest.mark.parametrize("inputless", ["unknown", "zeros"])
-def test_without_its_input_it_knows_the_place_alone(inputless: str) -> None:
-    decoder = DecoderConfig(hidden_size=13, inputless=inputless)  # type: ignore[arg-type]
+def test_without_its_input_it_knows_the_place_alone(inputless: Literal["unknown", "zeros"]) -> None:
+    decoder = DecoderConfig(hidden_size=13, inputless=inputless)
     model = small(LanguageModel, decoder=decoder).eval()
     nll = [model.token_nll(TokenBatch.from_ids([words]), NOTHING) for words in ([5, 6, 7, 8], [9, 10, 7, 8])]
     torch.testing.assert_close(nll[0][:, 2:], nll[1][:, 2:], rtol=0, atol=0)
