@@ -10,18 +10,23 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import WandbLogger
 from rich.console import Console
 from rich.table import Table
+from torchmetrics.aggregation import SumMetric
 
 from callbacks.floor import is_below
 from callbacks.latents import corpus_of
 from callbacks.provenance import provenance
 from callbacks.quantities import LIKELIHOODS, quantity_of
 from callbacks.tables import run_folder
+from datamodules.batch import TokenBatch
 from lightning_modules import TextModel
 
 # How errors are logged beside a figure, and their names in the file.
 ERRORS = {"/error": "error", "/monte_carlo_error": "monte_carlo_error"}
+COLUMNS = ("quantity", "value", "error", "what it is")
+WHOLE, PART = "test_metrics.json", "partial_test_metrics.json"
 
 
 class Summary(Callback):
@@ -30,13 +35,15 @@ class Summary(Callback):
     Each figure has its kind (`callbacks.quantities`) and, where it has one, its standard error over sentences and,
     where it is a Monte Carlo estimate, the error of that. The file also says where the figures come from: corpus,
     seed, checkpoint, commit, versions, hardware and, after a fit, how long that took and the best value of the
-    monitor, by which settings may be chosen.
+    monitor, by which settings may be chosen. A test of a part of the split (`limit_test_batches`) goes into
+    `partial_test_metrics.json`: the run keeps the figures that can be cited.
     """
 
     def __init__(self) -> None:
         self.started: float | None = None
         self.fit_seconds: float | None = None
         self.best: float | None = None
+        self.sentences = SumMetric()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the clock."""
@@ -50,17 +57,36 @@ class Summary(Callback):
         if isinstance(checkpoint, ModelCheckpoint) and checkpoint.best_model_score is not None:
             self.best = float(checkpoint.best_model_score)
 
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Starts counting sentences."""
+        self.sentences.to(pl_module.device).reset()
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: TokenBatch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Counts."""
+        self.sentences.update(len(batch))
+
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Prints and writes."""
         assert isinstance(pl_module, TextModel)
+        sentences = int(self.sentences.compute())  # of all ranks, so all of them ask
         if not trainer.is_global_zero:
             return
         figures = _figures(trainer, pl_module)
         corpus = corpus_of(trainer)
-        _compare_with_floor(figures, len(corpus.split("test")))
+        whole = len(corpus.split("test"))
+        _compare_with_floor(figures, sentences)
         record = {
             "corpus": corpus.corpus,
-            "sentences": len(corpus.split("test")),
+            "split": "test",
+            "sentences": sentences,
             "seed": pl_module.seed,
             "experiment": Path(trainer.default_root_dir).parent.name,
             "model": type(pl_module).__name__,
@@ -70,25 +96,37 @@ class Summary(Callback):
             **provenance(pl_module.device),
             "metrics": figures,
         }
-        file = run_folder(trainer, "test_metrics.json")
         if self.fit_seconds is None:
-            record |= _of_the_fit(file)
+            record |= _of_the_fit(trainer)
+        file = run_folder(trainer, WHOLE if sentences == whole else PART)
         file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        table = Table(title=f"{corpus.corpus}: {record['sentences']:,} test sentences")
-        table.add_column("quantity", no_wrap=True)
-        table.add_column("value", justify="right", no_wrap=True)
-        table.add_column("error", justify="right", no_wrap=True)
-        table.add_column("what it is")
-        for name, figure in figures.items():
-            errors = [figure[kind] for kind in ERRORS.values() if kind in figure]
-            error = " / ".join(f"{value:.4f}" for value in errors)
-            known = quantity_of(name.removeprefix("test/"), pl_module.perplexities)
-            floor = f" ({figure['gap']:+.2f} to the floor)" if "gap" in figure else ""
-            below = ": BELOW THE FLOOR, no likelihood" if figure.get("below_floor") else ""
-            table.add_row(name, f"{figure['value']:.4f}", error, f"{figure['kind']}: {known.meaning}{floor}{below}")
+        counted = f"{sentences:,}" if sentences == whole else f"{sentences:,} of {whole:,}"
+        rows = _rows(figures, pl_module)
+        table = Table(title=f"{corpus.corpus}: {counted} test sentences")
+        for column in COLUMNS:
+            number = column in ("value", "error")
+            table.add_column(column, justify="right" if number else "left", no_wrap=number or column == "quantity")
+        for row in rows:
+            table.add_row(*row)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_table("test_figures", columns=list(COLUMNS), data=rows)
         console = Console()
         console.print(table)
         _print_files(console, file.parent)
+
+
+def _rows(figures: dict[str, dict[str, Any]], model: TextModel) -> list[list[str]]:
+    """The table that people read."""
+    rows = []
+    for name, figure in figures.items():
+        errors = [figure[kind] for kind in ERRORS.values() if kind in figure]
+        known = quantity_of(name.removeprefix("test/"), model.perplexities)
+        floor = f" ({figure['gap']:+.2f} to the floor)" if "gap" in figure else ""
+        below = ": BELOW THE FLOOR, no likelihood" if figure.get("below_floor") else ""
+        what = f"{figure['kind']}: {known.meaning}{floor}{below}"
+        rows.append([name, f"{figure['value']:.4f}", " / ".join(f"{value:.4f}" for value in errors), what])
+    return rows
 
 
 def _figures(trainer: Trainer, model: TextModel) -> dict[str, dict[str, Any]]:
@@ -126,10 +164,12 @@ def _print_files(console: Console, folder: Path) -> None:
         console.print(f"W&B was offline: {hint}", soft_wrap=True)
 
 
-def _of_the_fit(file: Path) -> dict[str, Any]:
+def _of_the_fit(trainer: Trainer) -> dict[str, Any]:
     """What an earlier test of the run noted; a later one did not see the fit."""
-    try:
-        noted = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return {name: noted[name] for name in ("fit_seconds", "validation") if name in noted}
+    for name in (WHOLE, PART):
+        try:
+            noted = json.loads(run_folder(trainer, name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        return {name: noted[name] for name in ("fit_seconds", "validation") if name in noted}
+    return {}

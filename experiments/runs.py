@@ -6,6 +6,7 @@ import json
 import netrc
 import os
 import socket
+import sys
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -106,7 +107,10 @@ def find_checkpoint(run: str | None, checkpoint: str | None) -> Path:
     kept = [[folder / name for name in ("best.ckpt", "last.ckpt") if (folder / name).is_file()] for folder in folders]
     found = [files[0] for files in kept if files]
     require(bool(found), f"{run} holds no checkpoints/best.ckpt: has its training validated once?")
-    return max(found, key=lambda file: file.stat().st_mtime)
+    newest = max(found, key=lambda file: file.stat().st_mtime)
+    if newest.parent.parent != Path(run):
+        print(f"newest run: {newest.parent.parent}", file=sys.stderr)
+    return newest
 
 
 def run_folder_of(checkpoint: Path) -> Path | None:

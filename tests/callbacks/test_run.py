@@ -157,6 +157,21 @@ def test_the_summary_holds_every_figure(
     assert "samples/reconstructions.txt" in printed
 
 
+def test_a_test_of_a_part_does_not_replace_the_figures_of_the_whole(
+    model: Any, corpus: Make, trainer: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = corpus(eval_sentences=40)
+    trainer(Summary()).test(model, datamodule=data, verbose=False)
+    whole = (tmp_path / "test_metrics.json").read_text()
+    [first, *_] = data.test_dataloader()
+    trainer(Summary(), limit_test_batches=1).test(model, datamodule=data, verbose=False)
+    assert (tmp_path / "test_metrics.json").read_text() == whole
+    part = json.loads((tmp_path / "partial_test_metrics.json").read_text())
+    assert part["sentences"] == len(first) < 90
+    assert f"{len(first)} of 90 test sentences" in capsys.readouterr().out
+    assert part["metrics"]["test/reconstruction"] != json.loads(whole)["metrics"]["test/reconstruction"]
+
+
 def test_the_summary_names_the_checkpoint(fresh: Make, corpus: Make, trainer: Make, tmp_path: Path) -> None:
     data = corpus()
     keep = ModelCheckpoint(tmp_path / "checkpoints", filename="best", monitor="val/reconstruction")

@@ -128,10 +128,12 @@ def two_runs(tmp_path: Path) -> tuple[Path, Path]:
     return files[0], files[1]
 
 
-def test_the_newest_checkpoint(two_runs: tuple[Path, Path], tmp_path: Path) -> None:
+def test_the_newest_checkpoint(two_runs: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     older, newer = two_runs
     assert runs.find_checkpoint(str(tmp_path / "exp"), None) == newer
+    assert capsys.readouterr().err == f"newest run: {newer.parent.parent}\n"  # out is for what a command prints
     assert runs.find_checkpoint(str(older.parent.parent), None) == older
+    assert not any(capsys.readouterr())
     assert runs.find_checkpoint(None, str(older)) == older
     os.utime(older)
     assert runs.find_checkpoint(str(tmp_path / "exp"), None) == older
