@@ -2,6 +2,8 @@
 
 from callbacks.annealing import CyclicalAnnealing, ExponentialDecay, LinearAnnealing, SigmoidAnnealing
 from callbacks.checkpoints import BestCheckpoint, LastCheckpoint
+from callbacks.collapse import CollapseWarning
+from callbacks.cross_histograms import CrossHistograms
 from callbacks.floor import EntropyFloor
 from callbacks.importance_weighted_nll import ImportanceWeightedNLL
 from callbacks.interpolations import Interpolations
@@ -16,6 +18,7 @@ from callbacks.predictions import Predictions
 from callbacks.prior_samples import PriorSamples
 from callbacks.reconstructions import Reconstructions
 from callbacks.run_folder import RunFolder
+from callbacks.sentence_histograms import SentenceHistograms
 from callbacks.stopping import DecayFromBest, DecayOnPlateau, LateEarlyStopping
 from callbacks.style_transfer import TenseTransfer
 from callbacks.summary import Summary
@@ -24,6 +27,8 @@ from callbacks.throughput import Throughput
 
 __all__ = [
     "BestCheckpoint",
+    "CollapseWarning",
+    "CrossHistograms",
     "CyclicalAnnealing",
     "DecayFromBest",
     "DecayOnPlateau",
@@ -45,6 +50,7 @@ __all__ = [
     "PriorSamples",
     "Reconstructions",
     "RunFolder",
+    "SentenceHistograms",
     "SigmoidAnnealing",
     "Summary",
     "TenseTransfer",

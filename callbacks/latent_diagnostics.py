@@ -2,43 +2,62 @@
 
 from __future__ import annotations
 
+import csv
 import math
 from typing import Any
 
 import torch
+from matplotlib.figure import Figure
 from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+from torchmetrics import MetricCollection
 
-from callbacks.latents import corpus_of
+from callbacks.tables import log_picture, run_folder
 from datamodules.batch import TokenBatch
 from datamodules.errors import require
 from lightning_modules import TextAutoencoder
 from lightning_modules.metrics.active_units import ActiveUnits
-from lightning_modules.metrics.mutual_information import MutualInformation
+from lightning_modules.metrics.entropy import NearestNeighborEntropy
+from lightning_modules.metrics.mutual_information import AggregatePosteriorKL, MutualInformation
+from lightning_modules.metrics.sentence_mean import SentenceMean
 
 
 class LatentDiagnostics(Callback):
-    """Active units and mutual information over the test split. Nothing is done for a language model.
+    """What is in z, over the test split. Nothing is done for a language model.
 
-    `test/active_units` is the number of dimensions whose posterior mean varies by more than `threshold`;
-    `test/mutual_information` the estimate of I(x; z), nats, with the aggregate posterior of the whole split, beside its
-    ceiling `test/mutual_information_ceiling`, the logarithm of the split's size. A deterministic model has no posterior
-    density, so no mutual information.
+    - `test/active_units`: dimensions whose posterior mean varies by more than `threshold`;
+    - `test/latent_entropy`: entropy of the codes (samples of z), nats, beside `test/prior_entropy`, that of N(0, I);
+    - `test/mutual_information`: I(x; z) with the aggregate posterior of the whole split, nats, beside its ceiling
+      `test/mutual_information_ceiling`, the logarithm of the number of sentences;
+    - `test/aggregate_posterior_kl`: how far the aggregate posterior is from the prior N(0, I), nats;
+    - `plots/kl_per_dimension.png` and `.csv`: each dimension's KL and the variance of its posterior mean.
+
+    The last three need a posterior density, which a deterministic model has not; its codes are its latents.
 
     Args:
         threshold: Of the variance of an active unit's posterior mean.
+        neighbors: Of the entropy's estimate.
     """
 
-    def __init__(self, threshold: float = 0.01) -> None:
+    def __init__(self, threshold: float = 0.01, neighbors: int = 3) -> None:
         require(threshold >= 0, f"threshold is {threshold}: give 0 or more")
+        require(neighbors > 0, f"neighbors is {neighbors}: give 1 or more")
         self.threshold = threshold
-        self.units: ActiveUnits | None = None
-        self.information = MutualInformation()
+        self.neighbors = neighbors
+        self.units = ActiveUnits(0)
+        self.entropy = NearestNeighborEntropy()
+        self.kl = SentenceMean()
+        self.information = MetricCollection([])
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts anew."""
         if isinstance(pl_module, TextAutoencoder):
-            self.units = ActiveUnits(pl_module.latent_size, self.threshold).to(pl_module.device)
-            self.information = MutualInformation().to(pl_module.device)
+            device = pl_module.device
+            self.units = ActiveUnits(pl_module.latent_size, self.threshold).to(device)
+            self.entropy = NearestNeighborEntropy(self.neighbors).to(device)
+            self.kl = SentenceMean(pl_module.latent_size).to(device)
+            figures = {"mutual_information": MutualInformation(), "aggregate_posterior_kl": AggregatePosteriorKL()}
+            self.information = MetricCollection(dict(figures), compute_groups=[list(figures)]).to(device)
 
     def on_test_batch_end(
         self,
@@ -50,20 +69,50 @@ class LatentDiagnostics(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Encodes the batch."""
-        if self.units is None or not isinstance(pl_module, TextAutoencoder):
+        if not isinstance(pl_module, TextAutoencoder):
             return
         with torch.no_grad():
             posterior = pl_module.encode(batch)
+            z_BZ = pl_module.sample_latent(batch, posterior) if pl_module.stochastic else posterior.mean
             self.units.update(posterior.mean)
+            self.entropy.update(z_BZ)
             if pl_module.stochastic:
-                self.information.update(posterior, pl_module.sample_latent(batch, posterior))
+                self.kl.update(posterior.kl_from_standard_normal())
+                self.information.update(posterior, z_BZ)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Logs the figures of all ranks' sentences."""
-        if self.units is None or not isinstance(pl_module, TextAutoencoder):
+        if not isinstance(pl_module, TextAutoencoder):
             return
-        pl_module.log("test/active_units", self.units.compute().float(), sync_dist=True)
+        size = pl_module.latent_size
+        figures = {
+            "active_units": self.units.compute().float(),
+            "latent_entropy": self.entropy.compute(),
+            "prior_entropy": torch.tensor(0.5 * size * math.log(2 * math.pi * math.e)),
+        }
+        variances_Z = self.units.variances()
         if pl_module.stochastic:
-            pl_module.log("test/mutual_information", self.information.compute(), sync_dist=True)
-            ceiling = math.log(len(corpus_of(trainer).split("test")))
-            pl_module.log("test/mutual_information_ceiling", ceiling, sync_dist=True)
+            kl_Z = self.kl.compute()
+            figures |= self.information.compute()
+            figures["mutual_information_ceiling"] = self.units.count.log().float()
+            if trainer.is_global_zero:
+                _write(trainer, kl_Z.cpu(), variances_Z.cpu())
+        for name, value in figures.items():
+            pl_module.log(f"test/{name}", value, sync_dist=True)
+
+
+def _write(trainer: Trainer, kl_Z: Tensor, variances_Z: Tensor) -> None:
+    """The dimensions by number in the table, by KL in the picture."""
+    file = run_folder(trainer, "plots", "kl_per_dimension.csv")
+    with file.open("w", newline="", encoding="utf-8") as lines:
+        table = csv.writer(lines)
+        table.writerow(["dimension", "kl_nats", "variance_of_mean"])
+        for dimension, row in enumerate(zip(kl_Z.tolist(), variances_Z.tolist(), strict=True)):
+            table.writerow([dimension, *row])
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.add_subplot()
+    axes.bar(range(len(kl_Z)), kl_Z.sort(descending=True).values.numpy(), width=1.0)
+    axes.set(xlabel="dimensions of z, by their KL", ylabel="KL(q(z|x) || N(0, I)), nats")
+    picture = file.with_suffix(".png")
+    figure.savefig(picture, dpi=120)
+    log_picture(trainer, "kl_per_dimension", picture)

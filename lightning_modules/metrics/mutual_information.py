@@ -1,24 +1,25 @@
-"""How much the latent says about the sentence. N sentences, Z latent size."""
+"""How much the latent says about the sentence, and how far the sentences' latents together are from the prior.
+
+N sentences, Z latent size.
+"""
 
 from __future__ import annotations
 
 import math
+from abc import ABC
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from lightning_modules.backbone.posterior import Gaussian
+from lightning_modules.backbone.posterior import Gaussian, standard_normal_log_prob
 
 CHUNK = 1024
 
 
-class MutualInformation(Metric):
-    """I(x; z) under q, estimated with the aggregate posterior of the sentences it was given (Hoffman & Johnson 2016).
-
-    The mean over sentences of log q(z|x) - log (1/N) sum_j q(z|x_j), z ~ q(z|x). It cannot exceed ln N.
-    """
+class PosteriorMetric(Metric, ABC):
+    """A quantity of all sentences' posteriors together, and of a sample of each."""
 
     full_state_update = False
     means: list[Tensor]
@@ -36,18 +37,40 @@ class MutualInformation(Metric):
         self.log_variances.append(posterior.log_variance)
         self.latents.append(z_BZ)
 
+    def gathered(self) -> tuple[Gaussian, Tensor]:
+        """The N posteriors, and their samples (N, Z)."""
+        return Gaussian(dim_zero_cat(self.means), dim_zero_cat(self.log_variances)), dim_zero_cat(self.latents)
+
+
+class MutualInformation(PosteriorMetric):
+    """I(x; z) under q, estimated with the aggregate posterior of the sentences it was given (Hoffman & Johnson 2016).
+
+    The mean over sentences of log q(z|x) - log (1/N) sum_j q(z|x_j), z ~ q(z|x). It cannot exceed ln N.
+    """
+
     def compute(self) -> Tensor:
         """Nats."""
-        posterior = Gaussian(dim_zero_cat(self.means), dim_zero_cat(self.log_variances))
-        return mutual_information(posterior, dim_zero_cat(self.latents))
+        return mutual_information(*self.gathered())
+
+
+class AggregatePosteriorKL(PosteriorMetric):
+    """KL(q(z) || N(0, I)) of the aggregate posterior q(z) of the sentences it was given (Hoffman & Johnson 2016).
+
+    The mean over sentences of log (1/N) sum_j q(z|x_j) - log p(z), z ~ q(z|x). With the mutual information it makes up
+    the KL of the sentences' posteriors, but for the noise of the samples.
+    """
+
+    def compute(self) -> Tensor:
+        """Nats."""
+        posterior, z_NZ = self.gathered()
+        return (_aggregate(posterior, z_NZ) - standard_normal_log_prob(z_NZ.double())).mean().to(z_NZ.dtype)
 
 
 def mutual_information(posterior: Gaussian, z_NZ: Tensor) -> Tensor:
     """The estimate of `MutualInformation` from N posteriors and a sample of each, nats."""
     # In float64: near a collapse it is a small difference of large numbers.
-    exact, z = Gaussian(posterior.mean.double(), posterior.log_variance.double()), z_NZ.double()
-    aggregate_N = torch.cat([aggregate_log_prob(exact, chunk) for chunk in torch.split(z, CHUNK)])
-    return (exact.log_prob(z) - aggregate_N).mean().to(z_NZ.dtype)
+    exact = Gaussian(posterior.mean.double(), posterior.log_variance.double())
+    return (exact.log_prob(z_NZ.double()) - _aggregate(posterior, z_NZ)).mean().to(z_NZ.dtype)
 
 
 def aggregate_log_prob(posterior: Gaussian, z_MZ: Tensor) -> Tensor:
@@ -58,3 +81,8 @@ def aggregate_log_prob(posterior: Gaussian, z_MZ: Tensor) -> Tensor:
     squares_MN = z.square() @ precision.T - 2 * z @ (mean * precision).T + (mean.square() * precision).sum(1)
     pairs_MN = -0.5 * (squares_MN + (log_variance + math.log(2 * math.pi)).sum(1))
     return (pairs_MN.logsumexp(1) - math.log(len(mean))).to(z_MZ.dtype)
+
+
+def _aggregate(posterior: Gaussian, z_NZ: Tensor) -> Tensor:
+    """`aggregate_log_prob` in float64, a chunk of latents at a time."""
+    return torch.cat([aggregate_log_prob(posterior, chunk) for chunk in torch.split(z_NZ.double(), CHUNK)])

@@ -8,24 +8,29 @@ from torchmetrics import Metric
 
 
 class SentenceMean(Metric):
-    """The mean over sentences, whatever the batches: every sentence counts once."""
+    """The mean over sentences, whatever the batches: every sentence counts once.
+
+    Args:
+        shape: Of a sentence's value; a number where it is empty.
+    """
 
     full_state_update = False
     count: Tensor
     total: Tensor
     squares: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, *shape: int) -> None:
         super().__init__()
         # In float64: the sum over a split of float32 values loses digits.
-        for name in ("count", "total", "squares"):
-            self.add_state(name, default=torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", default=torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        for name in ("total", "squares"):
+            self.add_state(name, default=torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, value_B: Tensor) -> None:
-        """Adds a batch's sentences."""
+        """Adds a batch's sentences, (B, *shape)."""
         self.count += len(value_B)
-        self.total += value_B.double().sum()
-        self.squares += value_B.double().square().sum()
+        self.total += value_B.double().sum(0)
+        self.squares += value_B.double().square().sum(0)
 
     def compute(self) -> Tensor:
         """The mean."""

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import csv
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from callbacks import LatentDiagnostics
 from datamodules.bucketing import BatchRows
 from datamodules.errors import UsageError
 from lightning_modules.metrics.active_units import ActiveUnits
+from lightning_modules.metrics.entropy import nearest_neighbor_entropy
 
 Make = Callable[..., Any]
 
@@ -30,7 +33,7 @@ def test_a_unit_is_active_where_its_mean_varies_by_more_than_the_threshold() -> 
 
 @pytest.mark.parametrize("size", [256, 7])
 def test_of_a_model(
-    size: int, fresh: Make, corpus: Make, trainer: Make, means: Make, test_sentences: list[str]
+    size: int, fresh: Make, corpus: Make, trainer: Make, means: Make, test_sentences: list[str], tmp_path: Path
 ) -> None:
     data = corpus(eval_sentences=size)
     model = fresh(data.vocabulary_json)
@@ -48,16 +51,40 @@ def test_of_a_model(
     mean, std = posterior.mean.double().numpy(), posterior.std.double().numpy()
     density = torch.distributions.Normal(torch.from_numpy(mean), torch.from_numpy(std))
     pairs = density.log_prob(torch.from_numpy(z)[:, None]).sum(-1).numpy()
-    expected = np.mean(np.diag(pairs) - np.log(np.exp(pairs).mean(axis=1)))
+    aggregate = np.log(np.exp(pairs).mean(axis=1))
+    expected = np.mean(np.diag(pairs) - aggregate)
     assert found["test/mutual_information"] == pytest.approx(expected, abs=1e-4)
+    prior = torch.distributions.Normal(0.0, 1.0).log_prob(torch.from_numpy(z)).sum(-1).numpy()
+    assert found["test/aggregate_posterior_kl"] == pytest.approx(np.mean(aggregate - prior), abs=1e-4)
+    assert found["test/latent_entropy"] == pytest.approx(float(nearest_neighbor_entropy(torch.from_numpy(z))), abs=1e-4)
+    assert found["test/prior_entropy"] == pytest.approx(
+        float(torch.distributions.Normal(0.0, 1.0).entropy()) * z.shape[1]
+    )
+
+    rows = list(csv.DictReader((tmp_path / "plots" / "kl_per_dimension.csv").read_text().splitlines()))
+    standard = torch.distributions.Normal(torch.zeros(()).double(), torch.ones(()).double())
+    kl = torch.distributions.kl_divergence(density, standard).mean(0).numpy()
+    np.testing.assert_allclose([float(row["kl_nats"]) for row in rows], kl, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        [float(row["variance_of_mean"]) for row in rows], latents.var(axis=0, ddof=1), rtol=1e-4, atol=1e-9
+    )
+    assert (tmp_path / "plots" / "kl_per_dimension.png").stat().st_size > 0
 
 
-def test_a_deterministic_model_has_no_mutual_information(fresh: Make, corpus: Make, trainer: Make) -> None:
+def test_a_deterministic_model_has_no_mutual_information(
+    fresh: Make, corpus: Make, trainer: Make, means: Make, test_sentences: list[str]
+) -> None:
     data = corpus()
-    (found,) = trainer(LatentDiagnostics()).test(fresh(data.vocabulary_json), data, verbose=False)
+    model = fresh(data.vocabulary_json)
+    (found,) = trainer(LatentDiagnostics()).test(model, data, verbose=False)
     assert "test/active_units" in found and "test/mutual_information" not in found
+    assert "test/aggregate_posterior_kl" not in found
+    codes = torch.from_numpy(means(model, test_sentences))
+    assert found["test/latent_entropy"] == pytest.approx(float(nearest_neighbor_entropy(codes)), abs=1e-3)
 
 
 def test_a_negative_threshold_is_refused() -> None:
     with pytest.raises(UsageError, match="threshold"):
         LatentDiagnostics(threshold=-0.1)
+    with pytest.raises(UsageError, match="neighbors"):
+        LatentDiagnostics(neighbors=0)

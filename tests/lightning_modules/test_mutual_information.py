@@ -9,7 +9,12 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Nor
 
 from lightning_modules.backbone.posterior import Gaussian
 from lightning_modules.metrics import mutual_information as module
-from lightning_modules.metrics.mutual_information import MutualInformation, aggregate_log_prob, mutual_information
+from lightning_modules.metrics.mutual_information import (
+    AggregatePosteriorKL,
+    MutualInformation,
+    aggregate_log_prob,
+    mutual_information,
+)
 
 
 def drawn(count: int, size: int, spread: float = 2.0, seed: int = 0) -> tuple[Gaussian, Tensor]:
@@ -104,6 +109,40 @@ def metric_of(posterior: Gaussian, z: Tensor, cuts: list[slice]) -> MutualInform
     for cut in cuts:
         metric.update(Gaussian(posterior.mean[cut], posterior.log_variance[cut]), z[cut])
     return metric
+
+
+def test_the_aggregate_posterior_that_is_the_prior_is_at_no_distance() -> None:
+    """Posteriors of variance v around means that are drawn from N(0, 1 - v) make up N(0, I)."""
+    count, variance = 20_000, 0.5
+    mean, noise = torch.randn(2, count, 1, generator=torch.Generator().manual_seed(0))
+    posterior = Gaussian(math.sqrt(1 - variance) * mean, torch.full((count, 1), math.log(variance)))
+    metric = AggregatePosteriorKL()
+    metric.update(posterior, posterior.sample(noise))
+    assert float(metric.compute()) == pytest.approx(0, abs=0.01)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_the_kl_is_information_and_the_aggregate_posteriors_distance(size: int) -> None:
+    posterior, z = drawn(70, size, spread=1.0)
+    metric = AggregatePosteriorKL()
+    metric.update(posterior, z)
+    prior = Normal(0.0, 1.0)
+    expected = float((aggregate(posterior).log_prob(z.double()) - prior.log_prob(z.double()).sum(1)).mean())
+    assert float(metric.compute()) == pytest.approx(expected, abs=1e-6)
+    # Over all samples the sum is the closed form of the KL: here over many of each posterior, the same 70.
+    repeats = 400
+    many = Gaussian(posterior.mean.repeat(repeats, 1), posterior.log_variance.repeat(repeats, 1))
+    noise = torch.randn(len(many.mean), size, generator=torch.Generator().manual_seed(1))
+    drawn_again = many.sample(noise)
+    parts = components(many).log_prob(drawn_again.double()) - prior.log_prob(drawn_again.double()).sum(1)
+    closed = float(posterior.kl_from_standard_normal().sum(1).mean())
+    assert float(parts.mean()) == pytest.approx(closed, abs=4 * float(parts.std()) / len(parts) ** 0.5)
+    both = [MutualInformation(), AggregatePosteriorKL()]
+    few = slice(0, 2800)
+    for each in both:
+        each.update(Gaussian(many.mean[few], many.log_variance[few]), drawn_again[few])
+    total = sum(float(each.compute()) for each in both)
+    assert total == pytest.approx(float(parts[few].mean()), abs=1e-5)
 
 
 def test_batches_and_merged_parts_are_the_whole_and_not_a_mean_of_theirs() -> None:

@@ -22,6 +22,16 @@ def test_mean_and_standard_error_are_the_samples(cuts: list[int]) -> None:
     assert float(error.compute()) == pytest.approx(VALUES.std(ddof=1) / np.sqrt(len(VALUES)))
 
 
+def test_values_of_several_numbers_have_a_mean_each() -> None:
+    values = RANDOM.normal(size=(50, 3))
+    mean, error = SentenceMean(3), SentenceError(3)
+    for part in np.split(values, [1, 20]):
+        mean.update(torch.from_numpy(part))
+        error.update(torch.from_numpy(part))
+    np.testing.assert_allclose(mean.compute(), values.mean(axis=0))
+    np.testing.assert_allclose(error.compute(), values.std(axis=0, ddof=1) / np.sqrt(50))
+
+
 def test_far_from_zero_and_over_many_batches_no_digits_are_lost() -> None:
     mean, error = SentenceMean(), SentenceError()
     values = torch.from_numpy(1000 + RANDOM.normal(size=20_000)).float()

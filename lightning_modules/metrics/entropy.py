@@ -1,0 +1,61 @@
+"""How spread out latent codes are. N codes, Z latent size."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+CHUNK = 1024
+
+
+class NearestNeighborEntropy(Metric):
+    """Entropy of the codes' distribution, from the distance of each to its k-th nearest neighbour.
+
+    The estimator of Kraskov et al. (2004, eq. 20), which Livne et al. (2020, table 6) report. Its bias grows with Z.
+
+    Args:
+        neighbors: k.
+    """
+
+    full_state_update = False
+    codes: list[Tensor]
+
+    def __init__(self, neighbors: int = 3) -> None:
+        super().__init__()
+        self.neighbors = neighbors
+        self.add_state("codes", default=[], dist_reduce_fx="cat")
+
+    def update(self, z_BZ: Tensor) -> None:
+        """Adds codes."""
+        self.codes.append(z_BZ)
+
+    def compute(self) -> Tensor:
+        """Nats; NaN of no more than k distinct codes."""
+        return nearest_neighbor_entropy(dim_zero_cat(self.codes), self.neighbors)
+
+
+def nearest_neighbor_entropy(z_NZ: Tensor, neighbors: int = 3) -> Tensor:
+    """The estimate of `NearestNeighborEntropy` from N codes, nats.
+
+    Equal codes count as one: sentences that occur twice have the same posterior mean, at which the estimate would be
+    minus infinity.
+    """
+    z = torch.unique(z_NZ.double(), dim=0)
+    count, size = z.shape
+    if count <= neighbors:
+        return z_NZ.new_tensor(math.nan)
+    distances_N = torch.cat([_distance(chunk, z, neighbors) for chunk in torch.split(z, CHUNK)])
+    unit_ball = 0.5 * size * math.log(math.pi) - math.lgamma(0.5 * size + 1)
+    counts = torch.digamma(z.new_tensor([count, neighbors]))
+    return (counts[0] - counts[1] + unit_ball + size * distances_N.log().mean()).to(z_NZ.dtype)
+
+
+def _distance(z_MZ: Tensor, z_NZ: Tensor, neighbors: int) -> Tensor:
+    """(M,) distance of each code to its k-th nearest among all, itself not counted."""
+    # The other way to compute distances loses those between near points that lie far from the origin.
+    distances_MN = torch.cdist(z_MZ, z_NZ, compute_mode="donot_use_mm_for_euclid_dist")
+    return distances_MN.kthvalue(neighbors + 1, dim=1).values
