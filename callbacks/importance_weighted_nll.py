@@ -9,8 +9,6 @@ import numpy.typing as npt
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.progress import track
-from torch import Tensor
-from torchmetrics import MetricCollection
 
 from callbacks.latents import corpus_of, draw_rows, read_batch
 from datamodules.batch import TokenBatch
@@ -19,8 +17,8 @@ from datamodules.errors import require
 from lightning_modules import TextAutoencoder, TextModel
 from lightning_modules.decoding.search import evaluating
 from lightning_modules.likelihood import log_weights, rows_within
-from lightning_modules.metrics.perplexity import Perplexity, PerplexityError, PerplexityMonteCarloError
-from lightning_modules.metrics.sentence_mean import MonteCarloError, SentenceError, SentenceMean
+from lightning_modules.metrics.importance import ImportanceFigures
+from lightning_modules.metrics.perplexity import OTHER_CONVENTIONS, require_conventions
 
 # Sentences of about one length that are encoded together.
 GROUP = 16
@@ -40,6 +38,8 @@ class ImportanceWeightedNLL(Callback):
         memory: Megabytes that decoding may take at a time.
         bf16: Matrix products in bfloat16; sums and the softmax stay in float32 or better.
         every_n_epochs: Cadence of validations that measure it too; none where it is null.
+        conventions: In which a test gives `perplexity_iw_<convention>`, too; of
+            `lightning_modules.metrics.perplexity.CONVENTIONS`.
     """
 
     def __init__(
@@ -49,16 +49,19 @@ class ImportanceWeightedNLL(Callback):
         memory: float = 512.0,
         bf16: bool = False,
         every_n_epochs: int | None = None,
+        conventions: tuple[str, ...] = OTHER_CONVENTIONS,
     ) -> None:
         require(samples > 1, f"samples is {samples}: give 2 or more")
         require(sentences is None or sentences > 0, f"sentences is {sentences}: give 1 or more, or null for all")
         require(memory > 0, f"memory is {memory}: give a positive number of megabytes")
         require(every_n_epochs is None or every_n_epochs > 0, f"every_n_epochs is {every_n_epochs}: give 1 or more")
+        require_conventions(conventions)
         self.samples = samples
         self.sentences = sentences
         self.memory = memory
         self.bf16 = bf16
         self.every_n_epochs = every_n_epochs
+        self.conventions = tuple(conventions)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measures, if it is time."""
@@ -74,18 +77,19 @@ class ImportanceWeightedNLL(Callback):
         assert isinstance(module, TextModel)
         if not isinstance(module, TextAutoencoder) or not module.stochastic:
             return
-        kinds = {"": False} | ({"_kl_once": True} if module.latents_per_sentence > 1 else {})
-        metrics = {end: _metrics(end, module.device) for end in kinds}
+        counts = {"": False} | ({"_kl_once": True} if module.latents_per_sentence > 1 else {})
+        conventions = self.conventions if stage == "test" else ()
+        figures = {end: ImportanceFigures(module.device, once, conventions) for end, once in counts.items()}
         with evaluating(module), torch.autocast(module.device.type, torch.bfloat16, enabled=self.bf16):
             for batch in self._batches(trainer, module, split):
                 found = log_weights(module, batch, self.samples, self.memory)
-                for end, once in kinds.items():
-                    nll_B = found.nll(ratio_once=once)
-                    _update(metrics[end], nll_B, found.error(ratio_once=once), batch.lengths)
-        for collection in metrics.values():
-            for name, value in collection.compute().items():
-                if stage == "test" or not name.endswith("error"):
-                    module.log(f"{stage}/{name}", value.float(), sync_dist=True)
+                for each in figures.values():
+                    each.update(found, batch.lengths)
+        for end, each in figures.items():
+            for (quantity, convention, error), value in each.compute().items():
+                if stage == "test" or not error:
+                    name = "_".join(filter(None, (f"{quantity}_iw{end}", convention)))
+                    module.log(f"{stage}/{name}{error}", value.float(), sync_dist=True)
 
     def _batches(self, trainer: Trainer, module: TextAutoencoder, split: str) -> Iterator[TokenBatch]:
         """This rank's part of the split, sentences of about one length together."""
@@ -104,27 +108,3 @@ class ImportanceWeightedNLL(Callback):
             start = max(0, end - min(GROUP, rows_within(self.memory, module, int(lengths[end - 1]) + 1)))
             yield rows[start:end]
             end = start
-
-
-def _metrics(end: str, device: torch.device) -> MetricCollection:
-    return MetricCollection(
-        {
-            f"nll_iw{end}": SentenceMean(),
-            f"nll_iw{end}/error": SentenceError(),
-            f"nll_iw{end}/monte_carlo_error": MonteCarloError(),
-            f"perplexity_iw{end}": Perplexity(),
-            f"perplexity_iw{end}/error": PerplexityError(),
-            f"perplexity_iw{end}/monte_carlo_error": PerplexityMonteCarloError(),
-        },
-        compute_groups=False,
-    ).to(device)
-
-
-def _update(metrics: MetricCollection, nll_B: Tensor, error_B: Tensor, tokens_B: Tensor) -> None:
-    for metric in metrics.values():
-        if isinstance(metric, PerplexityMonteCarloError):
-            metric.update(nll_B, error_B, tokens_B)
-        elif isinstance(metric, Perplexity):
-            metric.update(nll_B, tokens_B)
-        else:
-            metric.update(error_B if isinstance(metric, MonteCarloError) else nll_B)

@@ -16,6 +16,7 @@ from callbacks.tables import log_picture, run_folder
 from datamodules.batch import TokenBatch
 from datamodules.errors import require
 from lightning_modules import TextAutoencoder
+from lightning_modules.metrics.perplexity import CONVENTIONS, OTHER_CONVENTIONS, require_conventions
 
 Nats = npt.NDArray[np.float64]
 
@@ -32,14 +33,21 @@ class Melbo(Callback):
         meet: NLL of another model, nats a sentence. `test/melbo_log10_sentences_to_meet` is then the logarithm (base
             10) of the number of sentences at which MELBO would be as large, were the mean of -log p(x|z) the same.
         trials: Random draws of each number of sentences.
+        conventions: In which `test/perplexity_melbo_<convention>` is given, too; of
+            `lightning_modules.metrics.perplexity.CONVENTIONS`.
     """
 
-    def __init__(self, meet: float | None = None, trials: int = 200) -> None:
+    def __init__(
+        self, meet: float | None = None, trials: int = 200, conventions: tuple[str, ...] = OTHER_CONVENTIONS
+    ) -> None:
         require(trials > 0, f"trials is {trials}: give 1 or more")
+        require_conventions(conventions)
         self.meet = meet
         self.trials = trials
+        self.conventions = tuple(conventions)
         self.nats = CatMetric()
-        self.tokens = CatMetric()
+        self.ends = CatMetric()
+        self.lengths = CatMetric()
 
     def on_test_batch_end(
         self,
@@ -53,23 +61,25 @@ class Melbo(Callback):
         """Keeps each sentence's -log p(x|z)."""
         if isinstance(pl_module, TextAutoencoder) and pl_module.stochastic:
             self.nats.to(pl_module.device).update(outputs["reconstruction"].double())
-            self.tokens.to(pl_module.device).update(batch.lengths.double())
+            self.ends.to(pl_module.device).update(outputs["end"].double())
+            self.lengths.to(pl_module.device).update(batch.lengths.double())
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Logs the figures of all ranks' sentences, and draws the curve."""
         if not isinstance(pl_module, TextAutoencoder) or not pl_module.stochastic:
             return
-        nats = torch.as_tensor(self.nats.compute()).double().cpu().numpy()
-        tokens = float(torch.as_tensor(self.tokens.compute()).double().sum())
-        self.nats.reset()
-        self.tokens.reset()
+        nats, ends, lengths = (_gathered(metric) for metric in (self.nats, self.ends, self.lengths))
         count, mean = len(nats), float(nats.mean())
         figures = {
             "melbo": mean + math.log(count),
             "melbo/error": float(nats.std(ddof=1)) / math.sqrt(count) if count > 1 else math.nan,
             "melbo_sentences": float(count),
-            "perplexity_melbo": math.exp((mean + math.log(count)) * count / tokens),
+            "perplexity_melbo": _perplexity(nats, lengths),
         }
+        for name in self.conventions:
+            counted = CONVENTIONS[name]
+            counts = nats if counted.end_in_nll else nats - ends
+            figures[f"perplexity_melbo_{name}"] = _perplexity(counts, lengths - 1 + counted.extra_tokens)
         if self.meet is not None:
             figures["melbo_log10_sentences_to_meet"] = (self.meet - mean) / math.log(10)
         for name, value in figures.items():
@@ -78,6 +88,16 @@ class Melbo(Callback):
             file = run_folder(trainer, "plots", "melbo.png")
             _draw(nats, self.trials, self.meet).savefig(file, dpi=120)
             log_picture(trainer, "melbo", file)
+
+
+def _gathered(metric: CatMetric) -> Nats:
+    values: Nats = torch.as_tensor(metric.compute()).double().cpu().numpy()
+    metric.reset()
+    return values
+
+
+def _perplexity(nats: Nats, tokens: Nats) -> float:
+    return math.exp((nats.sum() + len(nats) * math.log(len(nats))) / tokens.sum())
 
 
 def against_sentences(nats: Nats, sizes: npt.NDArray[np.int64], trials: int) -> tuple[Nats, Nats]:

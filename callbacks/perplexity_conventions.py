@@ -7,26 +7,30 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from datamodules.batch import TokenBatch
-from datamodules.errors import require
 from lightning_modules import TextModel
-from lightning_modules.metrics.perplexity import CONVENTIONS, Perplexity, PerplexityError
+from lightning_modules.metrics.perplexity import (
+    CONVENTIONS,
+    OTHER_CONVENTIONS,
+    Perplexity,
+    PerplexityError,
+    require_conventions,
+)
 
 
 class PerplexityConventions(Callback):
     """Each perplexity of the family in other conventions, from the very same likelihoods.
 
     A test gives `test/<perplexity>_<convention>` and its standard error over sentences, such as
-    `test/perplexity_eos_in_neither`. The default, `eos_in_both`, is what `test/perplexity` has anyway. A paper that
-    splits words otherwise counts other tokens, too: for that the corpus is to be prepared with its tokeniser.
+    `test/perplexity_eos_in_neither`. The default, `eos_in_both`, is what `test/perplexity` has anyway;
+    `ImportanceWeightedNLL` and `Melbo` have the same setting. A paper that splits words otherwise counts other tokens,
+    too: for that the corpus is to be prepared with its tokeniser.
 
     Args:
         conventions: Names of `lightning_modules.metrics.perplexity.CONVENTIONS`.
     """
 
-    def __init__(self, conventions: tuple[str, ...] = ("eos_in_neither", "eos_in_tokens", "bos_and_eos")) -> None:
-        known = ", ".join(CONVENTIONS)
-        for name in conventions:
-            require(name in CONVENTIONS, f"there is no perplexity convention {name}; there are {known}")
+    def __init__(self, conventions: tuple[str, ...] = OTHER_CONVENTIONS) -> None:
+        require_conventions(conventions)
         self.conventions = tuple(conventions)
         self.metrics: dict[str, tuple[str, Perplexity, PerplexityError]] = {}
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from lightning_modules.metrics.perplexity import CONVENTIONS
+from lightning_modules.metrics.perplexity import DEFAULT_CONVENTION as EOS_IN_BOTH
 
 Kind = Literal[
     "exact",  # -log p(x) itself
@@ -18,7 +19,6 @@ Kind = Literal[
     "estimate",
     "score",
 ]
-EOS_IN_BOTH = "eos_in_both"
 
 
 @dataclass(frozen=True)

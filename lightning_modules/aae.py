@@ -73,14 +73,14 @@ class AdversarialAutoencoder(TextAutoencoder):
         """Reconstruction, adversarial term, discriminator loss and the size of the log-variance."""
         posterior = self.encode(batch)
         z_BZ = self.sample_latent(batch, posterior)
-        weights_dtype = next(
-            self.discriminator.parameters()
-        ).dtype  # lower than the latents' where the precision is a true one
+        # Lower than the latents' where the precision is a true one.
+        weights_dtype = next(self.discriminator.parameters()).dtype
         seen_BZ = z_BZ.to(weights_dtype)
         prior_BZ = self.random(batch).normal("prior", z_BZ.shape[1]).to(weights_dtype)
         fixed = {name: weights.detach() for name, weights in self.discriminator.named_parameters()}
+        reconstruction, ends = self.sentence_nll(batch, z_BZ)
         terms = {
-            "reconstruction": self.reconstruction(batch, z_BZ),
+            "reconstruction": reconstruction,
             "adversarial": softplus(-_logit(functional_call(self.discriminator, fixed, seen_BZ))),
             "discriminator": softplus(_logit(self.discriminator(seen_BZ.detach())))
             + softplus(-_logit(self.discriminator(prior_BZ))),
@@ -92,7 +92,7 @@ class AdversarialAutoencoder(TextAutoencoder):
             + self.adversary.log_variance_weight * terms["log_variance"]
             + terms["discriminator"]
         )
-        return ObjectiveTerms(loss, terms)
+        return ObjectiveTerms(loss, terms, ends)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The autoencoder's parameters and, with options of their own, the discriminator's."""

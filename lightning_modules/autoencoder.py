@@ -29,5 +29,5 @@ class Autoencoder(TextAutoencoder):
         """The reconstruction term."""
         posterior = self.encode(batch)
         z_BZ = posterior.mean if self.latent == "mean" else self.sample_latent(batch, posterior)
-        reconstruction = self.reconstruction(batch, z_BZ)
-        return ObjectiveTerms(reconstruction, {"reconstruction": reconstruction})
+        reconstruction, ends = self.sentence_nll(batch, z_BZ)
+        return ObjectiveTerms(reconstruction, {"reconstruction": reconstruction}, ends)

@@ -37,7 +37,7 @@ class ObjectiveTerms:
     Attributes:
         loss: (B,) what is minimised, in the mean over sentences.
         terms: (B,) each: the named parts that are logged, nats where they are likelihoods.
-        ends: (B,) EOS's part of the likelihoods among them; none of a family that has no likelihood.
+        ends: (B,) EOS's part of the likelihoods among them; none of a family without a posterior density or likelihood.
     """
 
     loss: Tensor

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
+
+from datamodules.errors import require
 
 
 class Perplexity(Metric):
@@ -117,3 +120,17 @@ CONVENTIONS = {
     # the code of Vani & Birodkar
     "bos_and_eos": Convention(True, 2, "EOS in the likelihood, BOS and EOS in the tokens"),
 }
+DEFAULT_CONVENTION = "eos_in_both"
+# What papers count instead.
+OTHER_CONVENTIONS = ("eos_in_neither", "eos_in_tokens", "bos_and_eos")
+
+
+def require_conventions(names: Iterable[str]) -> None:
+    """Checks names of conventions.
+
+    Raises:
+        UsageError: There is no such convention, and it lists those that there are.
+    """
+    known = ", ".join(CONVENTIONS)
+    for name in names:
+        require(name in CONVENTIONS, f"there is no perplexity convention {name}; there are {known}")

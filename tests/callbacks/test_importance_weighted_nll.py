@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -49,6 +50,34 @@ def test_the_mean_over_the_split_and_its_errors(
     assert found["test/nll_iw/monte_carlo_error"] == pytest.approx(error, rel=1e-3)
     assert found["test/perplexity_iw"] == pytest.approx(math.exp(float(nll.sum()) / tokens), rel=1e-4)
     assert found["test/nll_iw"] <= found["test/negative_elbo"] + 3 * error
+
+
+def test_conventions_keep_the_end_of_each_sample_apart(corpus: Make, trainer: Make, test_sentences: list[str]) -> None:
+    data = corpus()
+    model = made(SentenceVAE, data)
+    with torch.no_grad():
+        model.backbone.posterior.mean.weight.mul_(20)  # so that the samples differ
+        model.backbone.decoder.output.weight.mul_(5)
+    measure = ImportanceWeightedNLL(SAMPLES, conventions=("eos_in_neither", "bos_and_eos"))
+    (found,) = trainer(measure).test(model, data, verbose=False)
+    # By the definition: the words' probability under each sample, its mean, the logarithm of that.
+    words = []
+    for row, sentence in enumerate(test_sentences):
+        batch = replace(text_batch(model.vocabulary, [sentence]), index=torch.tensor([row]))
+        with torch.no_grad():
+            weights = log_weights(model, batch, SAMPLES)
+        likelihoods = torch.exp(weights.ratios.sum(1) - weights.reconstruction + weights.ends)
+        words.append(-math.log(float(likelihoods.mean())))
+    lengths = [len(sentence.split()) for sentence in test_sentences]
+    expected = math.exp(sum(words) / sum(lengths))
+    assert found["test/perplexity_iw_eos_in_neither"] == pytest.approx(expected, rel=1e-4)
+    nats = found["test/nll_iw"] * len(lengths)
+    expected = math.exp(nats / (sum(lengths) + 2 * len(lengths)))
+    assert found["test/perplexity_iw_bos_and_eos"] == pytest.approx(expected, rel=1e-4)
+    assert "test/perplexity_iw_eos_in_tokens" not in found
+    for kind in ("error", "monte_carlo_error"):
+        ratio = found[f"test/perplexity_iw_eos_in_neither/{kind}"] / found[f"test/perplexity_iw/{kind}"]
+        assert 0.2 < ratio < 5
 
 
 def test_products_in_bfloat16_are_close(corpus: Make, trainer: Make) -> None:
@@ -103,6 +132,11 @@ def test_a_fit_measures_it_on_its_cadence(corpus: Make, trainer: Make) -> None:
     measure = ImportanceWeightedNLL(5, sentences=10, every_n_epochs=2)
     trainer(measure, Look(), max_epochs=4, limit_train_batches=1).fit(made(SentenceVAE, data).train(), data)
     assert seen[1][1] and not seen[0][1]
+
+
+def test_an_unknown_convention_is_refused() -> None:
+    with pytest.raises(UsageError, match="eos_in_neither"):
+        ImportanceWeightedNLL(conventions=("eos",))
 
 
 @pytest.mark.parametrize("options", [{"samples": 1}, {"sentences": 0}, {"memory": 0.0}, {"every_n_epochs": 0}])

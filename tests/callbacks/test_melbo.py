@@ -34,6 +34,18 @@ def test_the_bound_of_the_split(
     assert found["test/melbo/error"] == pytest.approx(nats.std(ddof=1) / math.sqrt(count), rel=1e-4)
     assert found["test/melbo_sentences"] == count
     assert found["test/perplexity_melbo"] == pytest.approx(math.exp(bound * count / tokens), rel=1e-4)
+    # EOS's part is that of the token after the last word.
+    with torch.no_grad():
+        z = model.sample_latent(batch, model.encode(batch)) if model.latent == "sample" else model.encode(batch).mean
+        tokens_nll = model.token_nll(batch, z).double()
+    ends = tokens_nll[torch.arange(count), batch.lengths - 1].numpy()
+    apart = float((nats - ends).mean()) + math.log(count)
+    for convention, total, counted in (
+        ("eos_in_neither", apart * count, tokens - count),
+        ("eos_in_tokens", apart * count, tokens),
+        ("bos_and_eos", bound * count, tokens + count),
+    ):
+        assert found[f"test/perplexity_melbo_{convention}"] == pytest.approx(math.exp(total / counted), rel=1e-4)
     # At that many sentences the bound is what was to be met.
     needed = 10 ** found["test/melbo_log10_sentences_to_meet"]
     assert nats.mean() + math.log(needed) == pytest.approx(200.0, rel=1e-4)
