@@ -90,11 +90,12 @@ class LatentDiagnostics(Callback):
             "latent_entropy": self.entropy.compute(),
             "prior_entropy": torch.tensor(0.5 * size * math.log(2 * math.pi * math.e)),
         }
-        variances_Z = self.units.variances()
+        with self.units.sync_context():
+            variances_Z, count = self.units.variances(), self.units.count.clone()
         if pl_module.stochastic:
             kl_Z = self.kl.compute()
             figures |= self.information.compute()
-            figures["mutual_information_ceiling"] = self.units.count.log().float()
+            figures["mutual_information_ceiling"] = count.log().float()
             if trainer.is_global_zero:
                 _write(trainer, kl_Z.cpu(), variances_Z.cpu())
         for name, value in figures.items():

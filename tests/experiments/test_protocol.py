@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,3 +41,41 @@ def test_bounds_lie_in_their_order_above_the_floor(
     assert figures["test/melbo"]["kind"] == "MELBO" and figures["test/melbo_sentences"]["value"] == 48
     assert "importance-weighted" in printed and "to the floor" in printed
     assert (file.parent / "plots" / "melbo.png").stat().st_size > 0
+
+
+@pytest.mark.slow
+def test_batches_and_ranks_do_not_matter(textae: Command, quiet: tuple[str, ...], tmp_path: Path) -> None:
+    """47 sentences: neither batches of 7 nor two processes share them evenly."""
+    odd = [option.replace("=48", "=47") for option in SIZES]
+    textae("fit", "--config=vae_avg_reviews", "--trainer.max_epochs=1", "--trainer.logger=false", *odd, *quiet)
+    [run] = (tmp_path / "runs" / "vae_avg_reviews").iterdir()
+    protocol = ["test", "--run", str(run), "--config", "_protocol"]
+    protocol += ["--trainer.callbacks+=callbacks.NeighborhoodRecall", "--trainer.callbacks.init_args.ks=[10, 20]"]
+
+    def figures() -> dict[str, float]:
+        record = json.loads((run / "test_metrics.json").read_text())
+        assert record["sentences"] == 47
+        kinds = ("value", "error", "monte_carlo_error")
+        found = {
+            f"{name} {kind}": figure[kind]
+            for name, figure in record["metrics"].items()
+            for kind in kinds
+            if kind in figure
+        }
+        dimensions = (run / "plots" / "kl_per_dimension.csv").read_text().split()[1:]
+        return found | {
+            f"{row} {column}": float(value)
+            for row, line in enumerate(dimensions)
+            for column, value in enumerate(line.split(","))
+        }
+
+    textae(*protocol)
+    one = figures()
+    assert len(one) > 100
+    textae(*protocol, "--data.init_args.batching.eval_sentences=7")
+    assert figures() == pytest.approx(one, rel=1e-4, abs=1e-5)
+    (run / "test_metrics.json").unlink()
+    # Lightning starts the second process as the first was started, which in here would be pytest.
+    two = [sys.executable, "-m", "experiments.cli", *protocol, "--trainer.devices=2", "--trainer.strategy=ddp"]
+    subprocess.run(two, check=True, timeout=300, cwd=tmp_path)
+    assert figures() == pytest.approx(one, rel=1e-4, abs=1e-5)
