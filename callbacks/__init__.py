@@ -18,6 +18,7 @@ from callbacks.predictions import Predictions
 from callbacks.prior_samples import PriorSamples
 from callbacks.reconstructions import Reconstructions
 from callbacks.run_folder import RunFolder
+from callbacks.sample_perplexity import SamplePerplexity
 from callbacks.sentence_histograms import SentenceHistograms
 from callbacks.stopping import DecayFromBest, DecayOnPlateau, LateEarlyStopping
 from callbacks.style_transfer import TenseTransfer
@@ -50,6 +51,7 @@ __all__ = [
     "PriorSamples",
     "Reconstructions",
     "RunFolder",
+    "SamplePerplexity",
     "SentenceHistograms",
     "SigmoidAnnealing",
     "Summary",

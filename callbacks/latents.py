@@ -12,7 +12,7 @@ from torch import Tensor
 from datamodules import TextDataModule
 from datamodules.batch import TokenBatch
 from datamodules.bucketing import BatchRows, Rows
-from lightning_modules import TextAutoencoder
+from lightning_modules import TextAutoencoder, TextModel
 from lightning_modules.decoding.search import evaluating
 
 CHUNK = 512
@@ -33,12 +33,12 @@ def draw_rows(trainer: Trainer, split: str, count: int, seed: int = 0) -> Rows:
     return np.sort(np.random.default_rng(seed).choice(size, size=count, replace=False))
 
 
-def read_batch(trainer: Trainer, model: TextAutoencoder, split: str, rows: Rows) -> TokenBatch:
+def read_batch(trainer: Trainer, model: TextModel, split: str, rows: Rows) -> TokenBatch:
     """These rows of a split, on the model's device."""
     return corpus_of(trainer).split(split)[BatchRows(rows, 1.0)].to(model.device)
 
 
-def batches_of(trainer: Trainer, model: TextAutoencoder, split: str, rows: Rows) -> Iterable[TokenBatch]:
+def batches_of(trainer: Trainer, model: TextModel, split: str, rows: Rows) -> Iterable[TokenBatch]:
     """These rows of a split in their order, a chunk at a time."""
     return (read_batch(trainer, model, split, rows[i : i + CHUNK]) for i in range(0, len(rows), CHUNK))
 

@@ -92,6 +92,9 @@ QUANTITIES = {
         for how in ("greedy", "sampled")
         for start, meaning in STARTS.items()
     },
+    "forward_perplexity": Quantity("score", "of prior samples, under a language model of the corpus", EOS_IN_BOTH),
+    "reverse_perplexity": Quantity("score", "of the test split, under a language model of prior samples", EOS_IN_BOTH),
+    "data_perplexity": Quantity("score", "reference: of the test split, under the corpus' language model", EOS_IN_BOTH),
     "distinct_1": Quantity("score", "distinct words over words of sampled prior samples"),
     "distinct_2": Quantity("score", "distinct bigrams over bigrams of the same"),
     "distinct_1_data": Quantity("score", "reference: distinct words over words of as many sentences of the split"),

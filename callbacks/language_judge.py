@@ -1,0 +1,111 @@
+"""Language models of this framework as judges: trained on some sentences, asked about others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from datasets import Dataset
+from pytorch_lightning import Trainer
+from pytorch_lightning.plugins.environments import LightningEnvironment  # type: ignore[attr-defined]  # not in __all__
+from tokenizers import Tokenizer
+from torch.utils.data import DataLoader
+
+from datamodules.batch import TokenBatch
+from datamodules.bucketing import BatchingConfig, BucketSampler
+from datamodules.dataset import SentenceDataset, encode
+from datamodules.errors import require
+from lightning_modules import LanguageModel
+from lightning_modules.backbone.decoder import DecoderConfig
+from lightning_modules.backbone.layers import EmbeddingConfig
+from lightning_modules.decoding.search import evaluating
+from lightning_modules.optimization import OptimizerConfig
+
+
+@dataclass(frozen=True)
+class JudgeConfig:
+    """A language model that judges, and how it is trained.
+
+    Attributes:
+        embedding_size: Of its words.
+        hidden_size: Of its LSTM.
+        dropout: On its states, before the output layer.
+        epochs: Over the sentences it is trained on.
+        sentences: In a batch.
+        lr: Adam's learning rate.
+    """
+
+    embedding_size: int = 128
+    hidden_size: int = 256
+    dropout: float = 0.2
+    epochs: int = 8
+    sentences: int = 64
+    lr: float = 2e-3
+
+    def __post_init__(self) -> None:
+        for name in ("embedding_size", "hidden_size", "epochs", "sentences"):
+            require(getattr(self, name) > 0, f"judge.{name} is {getattr(self, name)}: give a positive number")
+
+
+def train_judge(
+    sentences: Sequence[str], vocabulary: Tokenizer, config: JudgeConfig, device: torch.device, seed: int
+) -> LanguageModel:
+    """A language model of these whitespace-tokenised sentences, by Lightning, on one device and in this process alone.
+
+    Raises:
+        UsageError: No sentence has a word.
+    """
+    loader = sentence_loader(sentences, vocabulary, config.sentences, training=True, seed=seed)
+    trainer = Trainer(
+        accelerator=device.type,
+        devices=[device.index or 0] if device.type == "cuda" else 1,
+        plugins=[LightningEnvironment()],  # also where the caller is one of several ranks
+        max_epochs=config.epochs,
+        gradient_clip_val=5.0,
+        limit_val_batches=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    # A test, in which this may run, keeps no gradients; and its random numbers are to stay its own.
+    with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = LanguageModel(
+            vocabulary.to_str(),
+            embedding=EmbeddingConfig(config.embedding_size),
+            decoder=DecoderConfig(hidden_size=config.hidden_size, output_dropout=config.dropout),
+            optimizer=OptimizerConfig(lr=config.lr),
+            seed=seed,
+        )
+        trainer.fit(model, loader, loader)  # it validates on no batch, but Lightning would warn without a loader
+    return model.to(device).eval()
+
+
+def judged_perplexity(judge: LanguageModel, batches: Iterable[TokenBatch]) -> float:
+    """exp(nats / tokens) of all sentences of the batches, EOS counted in both."""
+    nats, tokens = 0.0, 0
+    with evaluating(judge):
+        for batch in batches:
+            there = batch.to(judge.device)
+            nats += float(judge.nll(there)[0].double().sum())
+            tokens += int(there.lengths.sum())
+    return math.exp(nats / tokens)
+
+
+def sentence_loader(
+    sentences: Sequence[str], vocabulary: Tokenizer, size: int, training: bool, seed: int = 0
+) -> DataLoader[TokenBatch]:
+    """Batches of up to `size` of these sentences; empty ones are left out, as in every corpus.
+
+    Raises:
+        UsageError: None has a word.
+    """
+    text = Dataset.from_dict({"text": list(sentences)})
+    encoded = SentenceDataset(encode(text, vocabulary, None, "drop", desc="sentences to judge"))
+    require(len(encoded) > 0, "there is no sentence with a word to train a language model on, or to judge")
+    batching = BatchingConfig(sentences=size, eval_sentences=size)
+    sampler = BucketSampler(encoded.lengths, batching, training=training, seed=seed)
+    return DataLoader(encoded, sampler=sampler, batch_size=None)

@@ -1,0 +1,57 @@
+"""Forward and reverse perplexity: whether samples are like the corpus, and the corpus like the samples."""
+
+from __future__ import annotations
+
+import numpy as np
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from callbacks.language_judge import JudgeConfig, judged_perplexity, sentence_loader, train_judge
+from callbacks.latents import batches_of, corpus_of, draw_rows
+from callbacks.text_quality import prior_sentences
+from datamodules.errors import require
+from lightning_modules import TextModel
+from lightning_modules.decoding.text import batch_text
+
+
+class SamplePerplexity(Callback):
+    """Perplexities of language models that a test trains for the purpose (Zhao et al. 2018, Shen et al. 2020).
+
+    - `test/forward_perplexity`: of sentences sampled from p(x|z), z from the prior, under a language model of sentences
+      of the training split: low where samples are like the corpus, also where they are all alike.
+    - `test/reverse_perplexity`: of the test split under a language model of the samples: low only where the samples are
+      like the corpus and as various.
+    - `test/data_perplexity`: of the test split under the first language model, with which both are to be compared.
+
+    Both language models are of one size and see equally many sentences. The first rank alone trains them, with a fixed
+    seed. It takes minutes, so it is not part of `make evaluate`.
+
+    Args:
+        samples: Sentences that are sampled, and drawn from the training split (all of it, if it has fewer).
+        judge: The language models.
+    """
+
+    def __init__(self, samples: int = 10_000, judge: JudgeConfig = JudgeConfig()) -> None:
+        require(samples > 0, f"samples is {samples}: give 1 or more")
+        self.samples = samples
+        self.judge = judge
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Samples, trains and measures."""
+        assert isinstance(pl_module, TextModel)
+        if not trainer.is_global_zero:
+            return
+        words = pl_module.vocabulary
+        drawn = batches_of(trainer, pl_module, "train", draw_rows(trainer, "train", self.samples))
+        data = [sentence for batch in drawn for sentence in batch_text(words, batch)]
+        written = prior_sentences(pl_module, len(data))
+        of_data, of_samples = (
+            train_judge(sentences, words, self.judge, pl_module.device, pl_module.seed) for sentences in (data, written)
+        )
+        test = list(batches_of(trainer, pl_module, "test", np.arange(len(corpus_of(trainer).split("test")))))
+        figures = {
+            "forward_perplexity": judged_perplexity(of_data, sentence_loader(written, words, 256, training=False)),
+            "reverse_perplexity": judged_perplexity(of_samples, test),
+            "data_perplexity": judged_perplexity(of_data, test),
+        }
+        for name, value in figures.items():
+            pl_module.log(f"test/{name}", value, rank_zero_only=True)
