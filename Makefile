@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 export DATA_DIR
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train seeds results compare test test-all lint types data evaluate sample clean
+.PHONY: help setup train seeds results compare test test-all lint types data evaluate sample bench clean
 
 help: ## show what there is
 	@echo "make train [EXP=$(EXP)] [DATA_DIR=folder of corpora] [ARGS=\"--trainer.max_epochs=3 ...\"]"
@@ -58,6 +58,9 @@ lint: setup ## ruff
 
 types: setup ## mypy --strict on our packages
 	@$(BIN)/mypy
+
+bench: setup ## speed beside the published loops (ARGS="importance" for one part, "--output FILE" for JSON)
+	@$(BIN)/python -m experiments.bench $(ARGS)
 
 clean: ## remove .venv and caches; runs stay
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

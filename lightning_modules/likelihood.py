@@ -16,10 +16,12 @@ from datamodules.errors import require
 from lightning_modules.backbone.posterior import standard_normal_log_prob
 from lightning_modules.base import TextAutoencoder
 
-# Tensors of the size of a chunk's logits that are alive at once: they and what the cross-entropy makes of them.
+# Tensors of the size of the logits that are alive at once: they and what the cross-entropy makes of them.
 COPIES_OF_LOGITS = 3
 # And of the decoder's states: they, the gates, the input.
 COPIES_OF_STATES = 8
+# More sentences at a time gain nothing on a CPU.
+SENTENCES_AT_ONCE = 512
 
 
 @dataclass
@@ -88,9 +90,13 @@ def log_weights(model: TextAutoencoder, batch: TokenBatch, samples: int, memory:
 
 def rows_within(memory: float, model: TextAutoencoder, steps: int) -> int:
     """How many sentences of so many tokens can be decoded together in so many megabytes, 1 at least."""
-    states = COPIES_OF_STATES * model.decoder_config.hidden_size * model.latents_per_sentence
-    numbers = COPIES_OF_LOGITS * model.vocabulary.get_vocab_size() + states
-    return max(1, int(memory * 1e6 / (4 * steps * numbers)))
+    numbers = memory * 1e6 / 4
+    states = COPIES_OF_STATES * steps * model.decoder_config.hidden_size * model.latents_per_sentence
+    words = model.vocabulary.get_vocab_size()
+    logits = COPIES_OF_LOGITS * steps * words
+    at_once = COPIES_OF_LOGITS * words * model.backbone.tokens_at_once(model.device)
+    rows = int(max(numbers / (states + logits), (numbers - at_once) / states))
+    return max(1, min(rows, SENTENCES_AT_ONCE) if model.device.type == "cpu" else rows)
 
 
 def _decode(model: TextAutoencoder, batch: TokenBatch, z_kLBZ: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,9 @@ from lightning_modules.backbone.initialization import InitializationConfig, init
 from lightning_modules.backbone.layers import EmbeddingConfig, at_least_float32
 from lightning_modules.backbone.posterior import Gaussian, PosteriorConfig, PosteriorHeads
 
+# Logits that are made at a time where no gradient needs all of them: as many as stay in a CPU's cache.
+LOGITS_AT_ONCE = {"cpu": 3_000_000, "cuda": 100_000_000}
+
 
 class Backbone(nn.Module):
     """A decoder p(x|z) and, in families with a latent, an encoder q(z|x).
@@ -57,11 +60,20 @@ class Backbone(nn.Module):
     def token_nll(self, batch: TokenBatch, states_BTH: Tensor) -> Tensor:
         """-log p(x_t | x_<t, z) of a decoder's states, in nats, (B, T) float32 or better, 0 at padding.
 
-        Logits are computed for real tokens alone.
+        Logits are computed for real tokens alone, and without gradients a part of them at a time.
         """
         states_NH = states_BTH.flatten(0, 1).index_select(0, batch.positions)
         targets_N = batch.targets.flatten().index_select(0, batch.positions)
-        logits_NV = at_least_float32(self.decoder.logits(states_NH))
-        nll_N = nn.functional.cross_entropy(logits_NV, targets_N, reduction="none")
+        tokens = len(targets_N) if torch.is_grad_enabled() else self.tokens_at_once(targets_N.device)
+        parts = zip(torch.split(states_NH, tokens), torch.split(targets_N, tokens), strict=True)
+        nll_N = torch.cat([self._nll(states_nH, targets_n) for states_nH, targets_n in parts])
         nll = torch.zeros(batch.targets.numel(), dtype=nll_N.dtype, device=nll_N.device)
         return nll.index_copy(0, batch.positions, nll_N).view(batch.targets.shape)
+
+    def tokens_at_once(self, device: torch.device) -> int:
+        """Tokens whose logits are made at a time where there are no gradients."""
+        return max(1, LOGITS_AT_ONCE.get(device.type, LOGITS_AT_ONCE["cuda"]) // self.decoder.output.out_features)
+
+    def _nll(self, states_NH: Tensor, targets_N: Tensor) -> Tensor:
+        logits_NV = at_least_float32(self.decoder.logits(states_NH))
+        return nn.functional.cross_entropy(logits_NV, targets_N, reduction="none")

@@ -11,6 +11,7 @@ from datamodules.batch import TokenBatch
 from datamodules.errors import UsageError
 from datamodules.vocabulary import EOS
 from lightning_modules import AdversarialAutoencoder, Autoencoder, AveragingVAE, SentenceMIM, SentenceVAE
+from lightning_modules.backbone import model as backbone
 from lightning_modules.likelihood import log_weights, rows_within
 
 ALL = every_sentence()
@@ -80,6 +81,25 @@ def test_nothing_depends_on_companions_chunks_or_order() -> None:
     assert rows_within(0.1, model, steps) < 30 * 12 < rows_within(512, model, steps)
     torch.testing.assert_close(chunked.weights(), together.weights())
     torch.testing.assert_close(alone, together.nll())
+
+
+@pytest.mark.parametrize("logits", [1, 40, 10**9])
+def test_logits_are_made_in_parts_where_there_are_no_gradients(logits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small(SentenceVAE).eval()
+    z = torch.randn(len(BATCH), model.latent_size, generator=torch.Generator().manual_seed(0))
+    whole = model.token_nll(BATCH, z)
+    assert whole.requires_grad
+    monkeypatch.setitem(backbone.LOGITS_AT_ONCE, "cpu", logits)
+    sizes: list[int] = []
+    output = model.backbone.decoder.logits
+    monkeypatch.setattr(model.backbone.decoder, "logits", lambda states: sizes.append(len(states)) or output(states))
+    with torch.no_grad():
+        torch.testing.assert_close(model.token_nll(BATCH, z), whole.detach())
+    assert sum(sizes) == len(BATCH.positions)
+    assert max(sizes) <= max(1, logits // model.vocabulary.get_vocab_size())
+    sizes.clear()
+    model.token_nll(BATCH, z)
+    assert sizes == [len(BATCH.positions)]
 
 
 def test_of_the_averaging_vae_every_latent_has_its_ratio() -> None:

@@ -1,0 +1,45 @@
+"""`make bench`: the table of speed. Ratios of one process on one machine; absolute seconds are that machine's."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from callbacks.provenance import provenance
+from experiments.bench.importance import importance
+from experiments.bench.neighbors import neighbors
+from experiments.bench.timing import Row
+from experiments.runs import write_json
+
+BENCHMARKS: dict[str, Callable[[], list[Row]]] = {"importance": importance, "neighbors": neighbors}
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Runs the benchmarks that are named, all of them by default."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}")
+    parser.add_argument("--output", help="JSON file for the rows, with commit, versions and hardware")
+    given = parser.parse_args(args)
+    unknown = sorted(set(given.names) - BENCHMARKS.keys())
+    if unknown:
+        parser.error(f"there is no benchmark {unknown[0]}; there are {', '.join(BENCHMARKS)}")
+    rows = [row for name in given.names or BENCHMARKS for row in BENCHMARKS[name]()]
+    table = Table(title="seconds, medians")
+    for column in ("measured; compared with", "reference", "ours", "ratio", "at least", "note"):
+        table.add_column(column, justify="left" if column in ("measured; compared with", "note") else "right")
+    for row in rows:
+        target = "" if row.target is None else f"{row.target:g}"
+        table.add_row(row.what, f"{row.reference:.2f}", f"{row.ours:.2f}", f"{row.ratio:.2f}", target, row.note)
+    Console().print(table)
+    if given.output:
+        record = provenance(torch.device("cpu")) | {"rows": [asdict(row) | {"ratio": row.ratio} for row in rows]}
+        write_json(given.output, record)
+
+
+if __name__ == "__main__":
+    main()
