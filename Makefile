@@ -46,11 +46,14 @@ sample: setup ## sentences from the prior of the newest run (EXP or RUN)
 data: setup ## fetch and prepare the corpus of an experiment ahead of a job, and describe it
 	@$(BIN)/textae data --config $(EXP) $(ARGS)
 
+# Each core takes tests, so that each test has one thread.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 8 --dist worksteal
+
 test: setup ## the tests, without the slow ones
-	@$(BIN)/python -m pytest -q -m "not slow" $(ARGS)
+	@$(PYTEST) -m "not slow" $(ARGS)
 
 test-all: setup ## all tests, those that train for minutes too
-	@$(BIN)/python -m pytest -q $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 lint: setup ## ruff
 	@$(BIN)/ruff check .

@@ -44,6 +44,34 @@ def test_bounds_lie_in_their_order_above_the_floor(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("state", ["untrained", "trained", "overtrained"])
+def test_no_state_of_training_brings_a_bound_below_the_floor(
+    state: str, textae: Command, quiet: tuple[str, ...], tmp_path: Path
+) -> None:
+    """K = 500. The overtrained one knows a hundred sentences by heart; the last checkpoint is tested, not the best."""
+    length = {
+        "untrained": ("--trainer.max_epochs=1", "--data.init_args.subset.train=64"),
+        "trained": ("--trainer.max_epochs=4", "--data.init_args.subset.train=8000"),
+        "overtrained": ("--trainer.max_epochs=150", "--data.init_args.subset.train=100"),
+    }[state]
+    sizes = ("--data.init_args.subset.valid=100", "--data.init_args.subset.test=300")
+    rare = () if state != "overtrained" else ("--trainer.check_val_every_n_epoch=50",)
+    common = ("--config=svae_reviews", "--trainer.logger=false", "--model.init_args.optimizer.lr=3.0e-3")
+    textae("fit", *common, *length, *sizes, *rare, *quiet)
+    [run] = (tmp_path / "runs" / "svae_reviews").iterdir()
+    last = run / "checkpoints" / "last.ckpt"
+    textae("test", "--config", run / "config.yaml", "--ckpt_path", last, "--config", "_protocol")
+    figures = json.loads((run / "test_metrics.json").read_text())["metrics"]
+    elbo, weighted, floor = (figures[f"test/{part}"] for part in ("negative_elbo", "nll_iw", "floor"))
+    errors = 3 * math.hypot(elbo["monte_carlo_error"], weighted["monte_carlo_error"])
+    assert elbo["value"] >= weighted["value"] - errors
+    assert weighted["value"] >= floor["value"] - 3 * weighted["monte_carlo_error"]
+    assert not elbo["below_floor"] and not weighted["below_floor"]
+    limits = {"untrained": (40, math.inf), "trained": (16, 24), "overtrained": (26, math.inf)}[state]
+    assert limits[0] < elbo["value"] < limits[1]  # the states are what their names say
+
+
+@pytest.mark.slow
 def test_batches_and_ranks_do_not_matter(textae: Command, quiet: tuple[str, ...], tmp_path: Path) -> None:
     """47 sentences: neither batches of 7 nor two processes share them evenly."""
     odd = [option.replace("=48", "=47") for option in SIZES]
