@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -20,18 +20,19 @@ Choose = Callable[[Tensor, int], Tensor]
 NEVER = (PAD, BOS, BLANK)
 
 
-def greedy(model: TextModel, z_BZ: Tensor, max_words: int | None = None) -> Tensor:
+def greedy(model: TextModel, z_BZ: Tensor, max_words: int | None = None, forbidden: Sequence[int] = ()) -> Tensor:
     """The most probable word at each step.
 
     Args:
         model: Any family; dropout is off while it decodes.
         z_BZ: Latents.
         max_words: Longest sentence; the decoder's `max_words` where it is null.
+        forbidden: Words that are not written, such as the unknown one.
 
     Returns:
         (B, T) ids in the decoder's order; EOS ends each sentence, PAD follows.
     """
-    return _decode(model, z_BZ, lambda logits_BV, step: logits_BV.argmax(1), max_words)
+    return _decode(model, z_BZ, lambda logits_BV, step: logits_BV.argmax(1), max_words, forbidden)
 
 
 def sample(
@@ -40,20 +41,36 @@ def sample(
     random: SentenceRandom,
     temperature: float = 1.0,
     max_words: int | None = None,
+    forbidden: Sequence[int] = (),
+    top_k: int | None = None,
+    top_p: float = 1.0,
 ) -> Tensor:
     """Words drawn from p(x_t | x_<t, z), sharpened by a temperature below 1; the rest as for `greedy`.
 
+    Args:
+        model: Any family.
+        z_BZ: Latents.
+        random: Of each sentence.
+        temperature: Divides the logits.
+        max_words: As for `greedy`.
+        forbidden: As for `greedy`.
+        top_k: Only so many of the most probable words are drawn from, at each step (Fan et al. 2018).
+        top_p: Only the fewest words that together have this probability are (the nucleus, Holtzman et al. 2020).
+
     Raises:
-        UsageError: The temperature is not positive.
+        UsageError: The temperature is not positive, `top_k` is below 1, or `top_p` not in (0, 1].
     """
     require(temperature > 0, f"temperature is {temperature}: give a positive number, or decode greedily")
+    require(top_k is None or top_k > 0, f"top_k is {top_k}: give 1 or more")
+    require(0 < top_p <= 1, f"top_p is {top_p}: give a probability above 0, up to 1")
 
     def choose(logits_BV: Tensor, step: int) -> Tensor:
-        cumulative_BV = (logits_BV / temperature).softmax(1).cumsum(1)
+        logits_BV = _most_probable(logits_BV / temperature, top_k, top_p)
+        cumulative_BV = logits_BV.softmax(1).cumsum(1)
         drawn_B1 = random.uniform("decoding", 1, sample=step) * cumulative_BV[:, -1:]
         return torch.searchsorted(cumulative_BV, drawn_B1).squeeze(1).clamp(max=logits_BV.shape[1] - 1)
 
-    return _decode(model, z_BZ, choose, max_words)
+    return _decode(model, z_BZ, choose, max_words, forbidden)
 
 
 def reconstruct(model: TextAutoencoder, batch: TokenBatch) -> Tensor:
@@ -74,9 +91,33 @@ def evaluating(model: TextModel) -> Iterator[None]:
         model.train(training)
 
 
-def _decode(model: TextModel, z_BZ: Tensor, choose: Choose, max_words: int | None) -> Tensor:
+def word_limit(model: TextModel, max_words: int | None) -> int:
+    """The longest sentence that is written: as asked for, or as the decoder is configured.
+
+    Raises:
+        UsageError: It has no words.
+    """
     limit = model.decoder_config.max_words if max_words is None else max_words
     require(limit > 0, f"max_words is {limit}: give 1 or more")
+    return limit
+
+
+def _most_probable(logits_BV: Tensor, top_k: int | None, top_p: float) -> Tensor:
+    """The logits of the most probable words, at least one; -inf those of the others."""
+    if top_k is not None and top_k < logits_BV.shape[1]:
+        least_B1 = logits_BV.topk(top_k).values[:, -1:]
+        logits_BV = logits_BV.masked_fill(logits_BV < least_B1, float("-inf"))
+    if top_p < 1:
+        descending_BV, words_BV = logits_BV.sort(descending=True)
+        probability_BV = descending_BV.softmax(1)
+        outside_BV = probability_BV.cumsum(1) - probability_BV >= top_p
+        logits_BV = logits_BV.masked_fill(outside_BV.scatter(1, words_BV, outside_BV), float("-inf"))
+    return logits_BV
+
+
+def _decode(model: TextModel, z_BZ: Tensor, choose: Choose, max_words: int | None, forbidden: Sequence[int]) -> Tensor:
+    limit = word_limit(model, max_words)
+    never = [*NEVER, *forbidden]
     words_B = torch.full((z_BZ.shape[0],), BOS, device=z_BZ.device)
     finished_B = torch.zeros_like(words_B, dtype=torch.bool)
     state = None
@@ -85,7 +126,7 @@ def _decode(model: TextModel, z_BZ: Tensor, choose: Choose, max_words: int | Non
         for step in range(limit):
             logits_BV, state = model.step(words_B, z_BZ, state)
             logits_BV = logits_BV.float()
-            logits_BV[:, NEVER] = float("-inf")
+            logits_BV[:, never] = float("-inf")
             words_B = torch.where(finished_B, PAD, choose(logits_BV, step))
             chosen.append(words_B)
             finished_B = finished_B | (words_B == EOS)
