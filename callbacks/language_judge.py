@@ -7,15 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
-from datasets import Dataset
-from pytorch_lightning import Trainer
-from pytorch_lightning.plugins.environments import LightningEnvironment  # type: ignore[attr-defined]  # not in __all__
 from tokenizers import Tokenizer
-from torch.utils.data import DataLoader
 
+from callbacks.judging import judge_trainer, sentence_loader, training_aside
 from datamodules.batch import TokenBatch
-from datamodules.bucketing import BatchingConfig, BucketSampler
-from datamodules.dataset import SentenceDataset, encode
 from datamodules.errors import require
 from lightning_modules import LanguageModel
 from lightning_modules.backbone.decoder import DecoderConfig
@@ -58,21 +53,8 @@ def train_judge(
         UsageError: No sentence has a word.
     """
     loader = sentence_loader(sentences, vocabulary, config.sentences, training=True, seed=seed)
-    trainer = Trainer(
-        accelerator=device.type,
-        devices=[device.index or 0] if device.type == "cuda" else 1,
-        plugins=[LightningEnvironment()],  # also where the caller is one of several ranks
-        max_epochs=config.epochs,
-        gradient_clip_val=5.0,
-        limit_val_batches=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    # A test, in which this may run, keeps no gradients; and its random numbers are to stay its own.
-    with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng():
-        torch.manual_seed(seed)
+    trainer = judge_trainer(device, config.epochs, limit_val_batches=0, enable_checkpointing=False)
+    with training_aside(seed):
         model = LanguageModel(
             vocabulary.to_str(),
             embedding=EmbeddingConfig(config.embedding_size),
@@ -93,19 +75,3 @@ def judged_perplexity(judge: LanguageModel, batches: Iterable[TokenBatch]) -> fl
             nats += float(judge.nll(there)[0].double().sum())
             tokens += int(there.lengths.sum())
     return math.exp(nats / tokens)
-
-
-def sentence_loader(
-    sentences: Sequence[str], vocabulary: Tokenizer, size: int, training: bool, seed: int = 0
-) -> DataLoader[TokenBatch]:
-    """Batches of up to `size` of these sentences; empty ones are left out, as in every corpus.
-
-    Raises:
-        UsageError: None has a word.
-    """
-    text = Dataset.from_dict({"text": list(sentences)})
-    encoded = SentenceDataset(encode(text, vocabulary, None, "drop", desc="sentences to judge"))
-    require(len(encoded) > 0, "there is no sentence with a word to train a language model on, or to judge")
-    batching = BatchingConfig(sentences=size, eval_sentences=size)
-    sampler = BucketSampler(encoded.lengths, batching, training=training, seed=seed)
-    return DataLoader(encoded, sampler=sampler, batch_size=None)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from callbacks.language_judge import JudgeConfig, judged_perplexity, sentence_loader, train_judge
+from callbacks.judging import sentence_loader
+from callbacks.language_judge import JudgeConfig, judged_perplexity, train_judge
 from callbacks.latents import batches_of, corpus_of, draw_rows
 from callbacks.text_quality import prior_sentences
 from datamodules.errors import require

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from callbacks import SamplePerplexity, sample_perplexity
-from callbacks.language_judge import JudgeConfig, judged_perplexity, sentence_loader, train_judge
+from callbacks.judging import sentence_loader
+from callbacks.language_judge import JudgeConfig, judged_perplexity, train_judge
 from datamodules.errors import UsageError
 from datamodules.vocabulary import EOS
 
