@@ -31,6 +31,7 @@ use a trained model (needs neither data nor configuration)
   sample       sentences from the prior:       textae sample --run runs/daae_reviews
   reconstruct  sentences through the latent:   textae reconstruct --run runs/daae_reviews "the soup was cold ."
   interpolate  between two sentences:          textae interpolate --run runs/daae_reviews "SENTENCE" "SENTENCE"
+  traverse     one latent dimension at a time: textae traverse --run runs/svae_reviews "the soup was cold ."
 """
 
 
@@ -71,10 +72,18 @@ def _run(command: str, rest: list[str]) -> None:
             describe(TextCLI(arguments, run=False).datamodule)
         else:
             TextCLI([command, *arguments])
-    elif command in ("sample", "reconstruct", "interpolate"):
+    elif command in ("sample", "reconstruct"):
         from experiments import latent_commands
 
         latent_commands.run(command, rest)
+    elif command == "interpolate":
+        from experiments import interpolate_command
+
+        interpolate_command.run(rest)
+    elif command == "traverse":
+        from experiments import traverse_command
+
+        traverse_command.run(rest)
     elif command == "results":
         from experiments import results_command
 
