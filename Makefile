@@ -4,12 +4,13 @@ EXP ?= daae_reviews
 ARGS ?=
 RUN ?= runs/$(EXP)
 SEEDS ?= 0 1 2
+KEEP ?= 1 0.75 0.5 0
 VENV := .venv
 BIN := $(VENV)/bin
 export DATA_DIR
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train seeds results compare test test-all lint types data evaluate sample bench clean
+.PHONY: help setup train seeds results compare tradeoff word-dropout-sweep test test-all lint types data evaluate sample bench clean
 
 help: ## show what there is
 	@echo "make train [EXP=$(EXP)] [DATA_DIR=folder of corpora] [ARGS=\"--trainer.max_epochs=3 ...\"]"
@@ -36,6 +37,19 @@ results: setup ## the figures of RUN="runs/A runs/B" side by side, means over se
 
 compare: setup ## RUN="runs/A runs/B" beside what papers print of their corpora, means over seeds (ARGS="--output FILE")
 	@$(BIN)/textae compare $(RUN) $(ARGS)
+
+tradeoff: setup ## forward and reverse perplexity against BLEU of RUN="runs/A runs/B" (ARGS="--output FILE.png" draws them)
+	@$(BIN)/textae tradeoff $(RUN) $(ARGS)
+
+# Its default experiment has a KL.
+SWEPT = $(if $(filter file,$(origin EXP)),svae_reviews,$(EXP))
+word-dropout-sweep: setup ## train EXP (svae_reviews) once for each keep rate of KEEP="1 0.75 0.5 0", and plot KL and reconstruction
+	@for keep in $(KEEP); do \
+		dropout=$$(awk "BEGIN { print 1 - $$keep }"); \
+		inputless=$$(awk "BEGIN { if ($$keep == 0) print \"--model.init_args.decoder.inputless unknown\" }"); \
+		$(BIN)/textae fit --config $(SWEPT) --model.init_args.decoder.word_dropout $$dropout $$inputless $(ARGS) || exit 1; \
+	done
+	@$(BIN)/textae word-dropout runs/$(SWEPT) --output runs/$(SWEPT)/word_dropout.png
 
 evaluate: setup ## the whole protocol on the newest run of an experiment (EXP or RUN=runs/NAME/VERSION)
 	@$(BIN)/textae test --run "$(RUN)" --config _protocol $(ARGS)

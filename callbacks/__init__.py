@@ -25,6 +25,7 @@ from callbacks.style_transfer import TenseTransfer
 from callbacks.summary import Summary
 from callbacks.text_quality import TextQuality
 from callbacks.throughput import Throughput
+from callbacks.traversals import Traversals
 
 __all__ = [
     "BestCheckpoint",
@@ -58,4 +59,5 @@ __all__ = [
     "TenseTransfer",
     "TextQuality",
     "Throughput",
+    "Traversals",
 ]

@@ -12,24 +12,31 @@ from torchmetrics.text import BLEUScore
 from callbacks.latents import draw_rows, read_batch
 from callbacks.tables import log_table
 from datamodules.batch import TokenBatch
+from datamodules.errors import require
 from lightning_modules import TextAutoencoder
-from lightning_modules.decoding.search import reconstruct
+from lightning_modules.decoding.reconstruction import reconstructions
+from lightning_modules.decoding.search import evaluating, reconstruct
 from lightning_modules.decoding.text import batch_text, to_text
 
 
 class Reconstructions(Callback):
     """Greedy reconstructions from the posterior's mean.
 
-    At each validation and test: `samples/reconstructions.txt` and a W&B table of some sentences. In a test also
-    `test/reconstruction_bleu` (corpus BLEU-4 over the split, torchmetrics, 0 to 1) and `test/reconstruction_exact`
-    (share of sentences that come back word for word). A language model has no way back from a latent: nothing is done.
+    At each validation and test: `samples/reconstructions.txt` and a W&B table of some sentences, where there is a
+    posterior density also as they come back from a sample of it and from a perturbed one (Livne et al. 2020, Table 11).
+    In a test also `test/reconstruction_bleu` (corpus BLEU-4 over the split, torchmetrics, 0 to 1) and
+    `test/reconstruction_exact` (share of sentences that come back word for word). A language model has no way back
+    from a latent: nothing is done.
 
     Args:
         shown: Sentences in the table.
+        perturbation: Of so many times the posterior's standard deviation the perturbed latent is drawn.
     """
 
-    def __init__(self, shown: int = 20) -> None:
+    def __init__(self, shown: int = 20, perturbation: float = 10.0) -> None:
+        require(perturbation > 0, f"perturbation is {perturbation}: give a positive number of standard deviations")
         self.shown = shown
+        self.perturbation = perturbation
         self.bleu = BLEUScore(n_gram=4)
         self.exact = MeanMetric()
 
@@ -70,7 +77,9 @@ class Reconstructions(Callback):
         if not trainer.is_global_zero or not isinstance(pl_module, TextAutoencoder):
             return
         batch = read_batch(trainer, pl_module, split, draw_rows(trainer, split, self.shown))
-        rows = zip(
-            batch_text(pl_module.vocabulary, batch), to_text(pl_module, reconstruct(pl_module, batch)), strict=True
-        )
-        log_table(trainer, "reconstructions", ["sentence", "reconstruction"], list(rows))
+        with evaluating(pl_module):
+            posterior = pl_module.encode(batch)
+        samples, perturbation = (1, self.perturbation) if pl_module.stochastic else (0, None)
+        ways = reconstructions(pl_module, posterior, batch.index, samples, perturbation, seed=pl_module.seed)
+        columns = {"sentence": batch_text(pl_module.vocabulary, batch)} | ways
+        log_table(trainer, "reconstructions", list(columns), list(zip(*columns.values(), strict=True)))

@@ -26,11 +26,14 @@ train and measure (a configuration is a YAML file or the name of an experiment)
   data         fetch and prepare:    textae data --config daae_yelp
   results      figures of runs:      textae results runs/daae_binary_clusters runs/aae_binary_clusters
   compare      with the papers':     textae compare runs/lm_ptb runs/svae_ptb
+  tradeoff     perplexity and BLEU:  textae tradeoff runs/daae_yelp runs/aae_yelp --output tradeoff.png
+  word-dropout KL by keep rate:      textae word-dropout runs/svae_reviews --output word_dropout.png
 
 use a trained model (needs neither data nor configuration)
   sample       sentences from the prior:       textae sample --run runs/daae_reviews
   reconstruct  sentences through the latent:   textae reconstruct --run runs/daae_reviews "the soup was cold ."
   interpolate  between two sentences:          textae interpolate --run runs/daae_reviews "SENTENCE" "SENTENCE"
+  traverse     one latent dimension at a time: textae traverse --run runs/svae_reviews "the soup was cold ."
 """
 
 
@@ -71,10 +74,18 @@ def _run(command: str, rest: list[str]) -> None:
             describe(TextCLI(arguments, run=False).datamodule)
         else:
             TextCLI([command, *arguments])
-    elif command in ("sample", "reconstruct", "interpolate"):
+    elif command in ("sample", "reconstruct"):
         from experiments import latent_commands
 
         latent_commands.run(command, rest)
+    elif command == "interpolate":
+        from experiments import interpolate_command
+
+        interpolate_command.run(rest)
+    elif command == "traverse":
+        from experiments import traverse_command
+
+        traverse_command.run(rest)
     elif command == "results":
         from experiments import results_command
 
@@ -83,6 +94,14 @@ def _run(command: str, rest: list[str]) -> None:
         from experiments import compare_command
 
         compare_command.run(rest)
+    elif command == "tradeoff":
+        from experiments import tradeoff_command
+
+        tradeoff_command.run(rest)
+    elif command == "word-dropout":
+        from experiments import word_dropout_command
+
+        word_dropout_command.run(rest)
     else:
         sys.exit(f"textae {command}: there is no such command\n{HELP}")
 

@@ -23,11 +23,13 @@ class Run:
     """A tested run.
 
     Attributes:
+        folder: Where it lies.
         record: Its `test_metrics.json`.
         configuration: Of its `config.yaml` what is set of model, data and trainer, by dotted names; empty without one.
         settings: Those of the configuration that are not the same in all runs of its experiment.
     """
 
+    folder: Path
     record: dict[str, Any]
     configuration: dict[str, Any]
     settings: Mapping[str, Any]
@@ -46,7 +48,9 @@ def read_runs(folders: Sequence[str]) -> list[Run]:
         UsageError: A folder is missing, holds no `test_metrics.json`, or one that is damaged.
     """
     files = dict.fromkeys(file for folder in folders for file in _files(Path(folder)))
-    return _with_settings([Run(_record(file), _configuration(file.with_name("config.yaml")), {}) for file in files])
+    return _with_settings(
+        [Run(file.parent, _record(file), _configuration(file.with_name("config.yaml")), {}) for file in files]
+    )
 
 
 def by_title(runs: Sequence[Run]) -> dict[str, list[Run]]:

@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from nltk.translate.bleu_score import corpus_bleu
 
 from callbacks import Predictions, Reconstructions
+from datamodules.bucketing import BatchRows
+from datamodules.errors import UsageError
+from lightning_modules.randomness import SentenceRandom
 
 Make = Callable[..., Any]
 
@@ -68,6 +74,27 @@ def test_what_is_shown(
     assert set(pairs) <= set(truth)
     if shown > len(truth):
         assert pairs == truth
+
+
+def test_of_a_posterior_density_samples_and_perturbations_are_shown(
+    model: Any, corpus: Make, trainer: Make, decode: Make, test_sentences: list[str], tmp_path: Path
+) -> None:
+    data, stochastic = corpus(), copy.deepcopy(model)
+    stochastic.stochastic = True
+    trainer(Reconstructions(1000, perturbation=4.0)).test(stochastic, datamodule=data, verbose=False)
+    blocks = (tmp_path / "samples" / "reconstructions.txt").read_text().strip().split("\n\n")
+    rows = [dict(map(str.strip, line.split("  ", 1)) for line in block.splitlines()) for block in blocks]
+    assert [list(row) for row in rows] == [["sentence", "mean", "sample", "perturbed"]] * len(test_sentences)
+    batch = data.split("test")[BatchRows(np.arange(len(test_sentences)), 1.0)]
+    with torch.no_grad():
+        posterior = stochastic.eval().encode(batch)
+    random = SentenceRandom(batch.index, stochastic.seed, -1)
+    for name, factor, stream in (("sample", 1, "posterior"), ("perturbed", 4, "perturbation")):
+        z = posterior.mean + factor * posterior.std * random.normal(stream, 6)
+        assert [row[name] for row in rows] == decode(stochastic, z.numpy())
+    assert len({tuple(row[name] for row in rows) for name in ("mean", "sample", "perturbed")}) == 3
+    with pytest.raises(UsageError, match="perturbation is 0"):
+        Reconstructions(perturbation=0)
 
 
 def test_validation_shows_sentences_of_its_split(model: Any, corpus: Make, trainer: Make, tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,10 @@ import pytest
 import torch
 
 from callbacks import Interpolations, PriorSamples, TenseTransfer
+from callbacks.quantities import QUANTITIES
 from datamodules.errors import UsageError
+from lightning_modules.decoding.interpolation import PathShape, latent_paths
+from lightning_modules.decoding.prior import stretched
 from lightning_modules.decoding.search import sample
 from lightning_modules.decoding.text import to_text
 from lightning_modules.randomness import SentenceRandom
@@ -48,13 +53,16 @@ def test_the_grammar_judges_prior_samples(
     rows = blocks(tmp_path / "samples" / "prior.txt")
     assert [row["greedy"] for row in rows] == greedy_samples[:shown]
     assert [row["sampled"] for row in rows] == drawn_samples[:shown]
+    z = SentenceRandom(torch.arange(shown), model.seed, -1).normal("prior samples", 6)
+    assert [row["stretched"] for row in rows] == decode(model, stretched(z, 4.0, model.seed).numpy())
+    assert [row["stretched"] for row in rows] != greedy_samples[:shown]
 
 
 def test_a_corpus_without_a_grammar_only_shows_samples(
     fresh: Make, folder: Make, trainer: Make, tmp_path: Path
 ) -> None:
     data = folder(["a b", "b"])
-    callbacks = [PriorSamples(shown=3), Interpolations()]
+    callbacks = [PriorSamples(shown=3), Interpolations(measured=0)]
     model = fresh(data.vocabulary_json)
     [figures] = trainer(*callbacks).test(model, datamodule=data, verbose=False)
     assert {name.split("/")[1] for name in figures} == {"reconstruction"}
@@ -88,6 +96,42 @@ def test_interpolations_are_lines_between_means(
         ends = means(model, [row["from"], row["to"]])
         assert [row["0.00"], row["0.50"], row["1.00"]] == decode(model, np.stack((ends[0], ends.mean(0), ends[1])))
     assert len({sentence for row in rows for sentence in (row["from"], row["to"])}) == 8
+
+
+@pytest.mark.parametrize("path", ["linear", "spherical"])
+def test_smoothness_of_a_test(
+    model: Any, corpus: Make, trainer: Make, means: Make, decode: Make, test_sentences: list[str], path: PathShape
+) -> None:
+    """All 90 sentences make 45 pairs: each with the one half a split further on."""
+    ends = np.split(means(model, test_sentences), 2)
+    z = latent_paths(*(torch.from_numpy(end) for end in ends), 4, path).double().numpy()
+    lines = list(zip(*(decode(model, points) for points in z), strict=True))
+    steps = [[edit(one.split(), other.split()) for one, other in pairwise(line)] for line in lines]
+    callback = Interpolations(steps=4, path=path, measured=1000)
+    [figures] = trainer(callback).test(model, datamodule=corpus(), verbose=False)
+    assert figures["test/interpolation_distance"] == pytest.approx(np.mean(steps), abs=1e-6)
+    assert figures["test/interpolation_jump"] == pytest.approx(np.max(steps, axis=1).mean(), abs=1e-6)
+    assert figures["test/interpolation_repeated"] == pytest.approx(np.mean(np.equal(steps, 0)), abs=1e-6)
+    assert 0 < np.mean(steps) < np.max(steps, axis=1).mean() < 1  # else nothing is tested
+    assert {name.removeprefix("test/") for name in figures if "interpolation" in name} <= QUANTITIES.keys()
+
+
+def edit(one: list[str], other: list[str]) -> float:
+    """The normalised edit distance, by its recursion."""
+
+    @cache
+    def distance(i: int, j: int) -> int:
+        if i == 0 or j == 0:
+            return i + j
+        same = distance(i - 1, j - 1) + (one[i - 1] != other[j - 1])
+        return min(same, distance(i - 1, j) + 1, distance(i, j - 1) + 1)
+
+    return distance(len(one), len(other)) / max(len(one), len(other))
+
+
+def test_the_shape_of_paths_is_one_of_two() -> None:
+    with pytest.raises(UsageError, match="path is curved"):
+        Interpolations(path="curved")  # type: ignore[arg-type]
 
 
 def test_one_sentence_has_no_partner(fresh: Make, folder: Make, trainer: Make, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,3 +138,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         )
     [run] = (folder / "runs" / "memory").iterdir()
     return Trained(run, data, config)
+
+
+@pytest.fixture
+def moved(trained: Trained, tmp_path: Path) -> Path:
+    """The run's checkpoint in another folder, and nothing else."""
+    run = tmp_path / "elsewhere" / "memory"
+    (run / "checkpoints").mkdir(parents=True)
+    shutil.copy(trained.run / "checkpoints" / "best.ckpt", run / "checkpoints" / "best.ckpt")
+    return run

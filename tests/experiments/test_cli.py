@@ -23,6 +23,7 @@ SMALL = (
     "--model.init_args.embedding.size=4",
 )
 COMMANDS = ("fit", "validate", "test", "predict", "data", "sample", "reconstruct", "interpolate", "results", "compare")
+COMMANDS += ("traverse", "tradeoff", "word-dropout")
 
 
 @pytest.fixture
@@ -56,8 +57,11 @@ def test_no_arguments_print_the_help(textae: Command) -> None:
         ("predict", ("--config", "--ckpt_path")),
         ("data", ("--config", "--data")),
         ("sample", ("--run", "--checkpoint", "--output", "--count", "--temperature", "--seed")),
-        ("reconstruct", ("--run", "--checkpoint", "--output", "sentences")),
-        ("interpolate", ("--run", "--checkpoint", "--output", "--steps", "first", "last")),
+        ("reconstruct", ("--run", "--checkpoint", "--output", "--samples", "--perturb", "sentences")),
+        ("interpolate", ("--run", "--checkpoint", "--output", "--steps", "--path", "--random", "first", "last")),
+        ("traverse", ("--run", "--checkpoint", "--output", "--sentences", "--range", "--steps", "sentence")),
+        ("tradeoff", ("--output", "runs")),
+        ("word-dropout", ("--output", "runs")),
     ],
 )
 def test_every_command_has_help(textae: Command, command: str, options: tuple[str, ...]) -> None:

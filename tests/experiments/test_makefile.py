@@ -61,3 +61,31 @@ def test_every_target_can_be_planned() -> None:
     for target in phony.split():
         assert make("--dry-run", target).returncode == 0, target
     assert make("--dry-run", "trian").returncode != 0
+
+
+def test_a_sweep_trains_each_keep_rate_and_plots_them(tmp_path: Path) -> None:
+    """With a `textae` that only notes how it is called."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / ".installed").touch()
+    script = tmp_path / "bin" / "textae"
+    script.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path / "calls"}\n[ "$1" != fit ] || [ "$3" != fails ]\n')
+    script.chmod(0o755)
+    fit = "fit --config {} --model.init_args.decoder.word_dropout {}"
+    inputless = "--model.init_args.decoder.inputless unknown"
+    plot = "word-dropout runs/{0} --output runs/{0}/word_dropout.png"
+    for args, expected in (
+        ((), [fit.format("svae_reviews", x) for x in ("0", "0.25", "0.5", f"1 {inputless}")]),
+        (
+            ("EXP=svae_ptb", "KEEP=0.9 0.0", "ARGS=--a b"),
+            [fit.format("svae_ptb", x) for x in ("0.1", f"1 {inputless}")],
+        ),
+    ):
+        ended = make("word-dropout-sweep", f"VENV={tmp_path}", *args)
+        assert ended.returncode == 0, ended.stderr
+        further = " --a b" if args else ""
+        experiment = "svae_ptb" if args else "svae_reviews"
+        calls = (tmp_path / "calls").read_text().splitlines()
+        assert calls == [*(call + further for call in expected), plot.format(experiment)]
+        (tmp_path / "calls").unlink()
+    assert make("word-dropout-sweep", f"VENV={tmp_path}", "EXP=fails").returncode != 0
+    assert len((tmp_path / "calls").read_text().splitlines()) == 1

@@ -14,7 +14,6 @@ from datamodules.errors import UsageError
 from datamodules.vocabulary import BLANK, BOS, EOS, PAD, SPECIAL_TOKENS, UNK
 from lightning_modules import Autoencoder
 from lightning_modules.backbone.decoder import DecoderConfig
-from lightning_modules.decoding.interpolation import interpolate
 from lightning_modules.decoding.search import evaluating, greedy, reconstruct, sample
 from lightning_modules.decoding.text import batch_text, text_batch, to_text
 from lightning_modules.randomness import SentenceRandom
@@ -206,27 +205,6 @@ def test_a_reconstruction_is_the_greedy_sentence_of_the_posterior_mean() -> None
     made, batch = model(end=1.0).eval(), TokenBatch.from_ids(sentences(10))
     with torch.no_grad():
         assert torch.equal(reconstruct(made, batch), greedy(made, made.encode(batch).mean))
-
-
-def test_a_path_leads_in_equal_steps_from_one_reconstruction_to_the_other() -> None:
-    made = model(end=1.0).eval()
-    first, last = TokenBatch.from_ids(sentences(6)), TokenBatch.from_ids(sentences(6, seed=1))
-    paths = interpolate(made, first, last, 5)
-    assert len(paths) == 6 and all(len(path) == 5 for path in paths)
-    assert [path[0] for path in paths] == to_text(made, reconstruct(made, first))
-    assert [path[-1] for path in paths] == to_text(made, reconstruct(made, last))
-    with torch.no_grad():
-        begin, end = made.encode(first).mean, made.encode(last).mean
-    quarter = [most_probable(made, code, LIMIT) for code in begin + (end - begin) / 4]
-    assert [path[1] for path in paths] == [
-        " ".join(made.vocabulary.id_to_token(word) for word in words) for words in quarter
-    ]
-
-
-def test_a_path_without_two_ends_is_refused() -> None:
-    batch = TokenBatch.from_ids(sentences(2))
-    with pytest.raises(UsageError, match="steps is 1"):
-        interpolate(model(), batch, batch, 1)
 
 
 TEXTS = ["w1 w2 w3", "w4", "", "w5 w5 w19 w0"]
