@@ -31,6 +31,7 @@ use a trained model (needs neither data nor configuration)
   sample       sentences from the prior:       textae sample --run runs/daae_reviews
   reconstruct  sentences through the latent:   textae reconstruct --run runs/daae_reviews "the soup was cold ."
   interpolate  between two sentences:          textae interpolate --run runs/daae_reviews "SENTENCE" "SENTENCE"
+  impute       missing words:                  textae impute --run runs/daae_reviews "the soup was _ and _ ."
 """
 
 
@@ -75,6 +76,10 @@ def _run(command: str, rest: list[str]) -> None:
         from experiments import latent_commands
 
         latent_commands.run(command, rest)
+    elif command == "impute":
+        from experiments import impute_command
+
+        impute_command.run(rest)
     elif command == "results":
         from experiments import results_command
 
