@@ -74,7 +74,8 @@ def impute(
     Raises:
         UsageError: `rounds` or `width` is below 1.
     """
-    width = beam_width(model, rounds) if width is None else width
+    usual = beam_width(model, rounds)
+    width = usual if width is None else width
     missing_BT = missing_BT & (torch.arange(missing_BT.shape[1], device=missing_BT.device) < batch.lengths[:, None] - 1)
     current = _with_words(batch, batch.targets.masked_fill(missing_BT, UNK))
     reached: list[Tensor] = []
