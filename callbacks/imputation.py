@@ -135,7 +135,8 @@ class Imputation(Callback):
         whole = [text for batch in others for text in batch_text(words, batch)]
         figures = _changes(found) | self._likelihoods(trainer, pl_module, found)
         figures["imputed_exact"] = exact(found)
-        for config in (self.unigram, self.lstm):
+        silent = trainer.progress_bar_callback is None
+        for config in track((self.unigram, self.lstm), "adversaries", disable=silent, transient=True):
             value, error = adversarial_error(whole, texts, words, config, pl_module.device, pl_module.seed)
             figures[f"adversarial_error_{config.kind}"] = value
             figures[f"adversarial_error_{config.kind}/error"] = error

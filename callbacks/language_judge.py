@@ -53,8 +53,8 @@ def train_judge(
         UsageError: No sentence has a word.
     """
     loader = sentence_loader(sentences, vocabulary, config.sentences, training=True, seed=seed)
-    trainer = judge_trainer(device, config.epochs, limit_val_batches=0, enable_checkpointing=False)
     with training_aside(seed):
+        trainer = judge_trainer(device, config.epochs, limit_val_batches=0, enable_checkpointing=False)
         model = LanguageModel(
             vocabulary.to_str(),
             embedding=EmbeddingConfig(config.embedding_size),
