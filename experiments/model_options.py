@@ -42,7 +42,7 @@ def load(options: argparse.Namespace) -> TextModel:
     return load_model(find_checkpoint(options.run, options.checkpoint), _device(options.device))
 
 
-def load_with_latent(options: argparse.Namespace, command: str) -> TextAutoencoder:
+def load_with_latent(options: argparse.Namespace) -> TextAutoencoder:
     """The same, if it has a latent.
 
     Raises:
@@ -50,7 +50,7 @@ def load_with_latent(options: argparse.Namespace, command: str) -> TextAutoencod
     """
     model = load(options)
     if not isinstance(model, TextAutoencoder):
-        raise UsageError(f"textae {command} needs a latent, and a {type(model).__name__} has none")
+        raise UsageError(f"this needs a latent, and a {type(model).__name__} has none")
     return model
 
 
