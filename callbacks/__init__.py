@@ -6,6 +6,7 @@ from callbacks.collapse import CollapseWarning
 from callbacks.cross_histograms import CrossHistograms
 from callbacks.floor import EntropyFloor
 from callbacks.importance_weighted_nll import ImportanceWeightedNLL
+from callbacks.imputation import Imputation
 from callbacks.interpolations import Interpolations
 from callbacks.latent_diagnostics import LatentDiagnostics
 from callbacks.latent_map import LatentMap
@@ -37,6 +38,7 @@ __all__ = [
     "EntropyFloor",
     "ExponentialDecay",
     "ImportanceWeightedNLL",
+    "Imputation",
     "Interpolations",
     "LastCheckpoint",
     "LateEarlyStopping",

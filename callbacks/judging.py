@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from datasets import Dataset
+from datasets import Dataset, are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.plugins.environments import LightningEnvironment  # type: ignore[attr-defined]  # not in __all__
 from tokenizers import Tokenizer
@@ -38,10 +39,28 @@ def judge_trainer(device: torch.device, epochs: int, callbacks: Sequence[Callbac
 
 @contextmanager
 def training_aside(seed: int) -> Iterator[None]:
-    """Gradients, which a test does not keep, and random numbers that leave the test's own alone."""
-    with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng():
-        torch.manual_seed(seed)
+    """Gradients, which a test does not keep, random numbers that leave the test's own alone, and no talk of devices."""
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    log = logging.getLogger("pytorch_lightning")
+    level = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices):
+            torch.manual_seed(seed)
+            yield
+    finally:
+        log.setLevel(level)
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    shown = not are_progress_bars_disabled()
+    disable_progress_bars()
+    try:
         yield
+    finally:
+        if shown:
+            enable_progress_bars()
 
 
 def sentence_loader(
@@ -58,7 +77,9 @@ def sentence_loader(
         UsageError: None has a word.
     """
     columns: dict[str, list[Any]] = {"text": list(sentences)} | ({} if labels is None else {"label": list(labels)})
-    encoded = SentenceDataset(encode(Dataset.from_dict(columns), vocabulary, None, "drop", desc="sentences to judge"))
+    with _without_bars():
+        rows = encode(Dataset.from_dict(columns), vocabulary, None, "drop", desc="sentences to judge")
+    encoded = SentenceDataset(rows)
     require(len(encoded) > 0, "there is no sentence with a word to train a judge on, or to judge")
     batching = BatchingConfig(sentences=size, eval_sentences=size)
     sampler = BucketSampler(encoded.lengths, batching, training=training, seed=seed)

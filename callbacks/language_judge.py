@@ -53,8 +53,8 @@ def train_judge(
         UsageError: No sentence has a word.
     """
     loader = sentence_loader(sentences, vocabulary, config.sentences, training=True, seed=seed)
-    trainer = judge_trainer(device, config.epochs, limit_val_batches=0, enable_checkpointing=False)
     with training_aside(seed):
+        trainer = judge_trainer(device, config.epochs, limit_val_batches=0, enable_checkpointing=False)
         model = LanguageModel(
             vocabulary.to_str(),
             embedding=EmbeddingConfig(config.embedding_size),
@@ -68,10 +68,23 @@ def train_judge(
 
 def judged_perplexity(judge: LanguageModel, batches: Iterable[TokenBatch]) -> float:
     """exp(nats / tokens) of all sentences of the batches, EOS counted in both."""
-    nats, tokens = 0.0, 0
+    nats, tokens, _ = _judged(judge, batches)
+    return math.exp(nats / tokens)
+
+
+def judged_nll(judge: LanguageModel, batches: Iterable[TokenBatch]) -> float:
+    """-log p(x), nats a sentence, EOS counted: the mean over all sentences of the batches."""
+    nats, _, sentences = _judged(judge, batches)
+    return nats / sentences
+
+
+def _judged(judge: LanguageModel, batches: Iterable[TokenBatch]) -> tuple[float, int, int]:
+    """-log p of all sentences in nats, their tokens and their number."""
+    nats, tokens, sentences = 0.0, 0, 0
     with evaluating(judge):
         for batch in batches:
             there = batch.to(judge.device)
             nats += float(judge.nll(there)[0].double().sum())
             tokens += int(there.lengths.sum())
-    return math.exp(nats / tokens)
+            sentences += len(there)
+    return nats, tokens, sentences

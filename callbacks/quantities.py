@@ -98,6 +98,18 @@ QUANTITIES = {
     "forward_perplexity": Quantity("score", "of prior samples, under a language model of the corpus", EOS_IN_BOTH),
     "reverse_perplexity": Quantity("score", "of the test split, under a language model of prior samples", EOS_IN_BOTH),
     "data_perplexity": Quantity("score", "reference: of the test split, under the corpus' language model", EOS_IN_BOTH),
+    **{
+        f"adversarial_error_{kind}": Quantity(
+            "score", f"held-out accuracy of {name} on true and imputed sentences, minus 50%"
+        )
+        for kind, name in (("unigram", "a logistic regression on words"), ("lstm", "an LSTM"))
+    },
+    "imputed_exact": Quantity("score", "share of the missing last words that are found"),
+    "imputed_grammatical": Quantity("score", "share of sentences with imputed endings in the grammar's language"),
+    "imputed_nll": Quantity("score", "of imputed sentences, under a language model of the corpus; nats", EOS_IN_BOTH),
+    "imputed_nll_true": Quantity("score", "reference: of the same sentences with their true endings", EOS_IN_BOTH),
+    "imputed_search_change": Quantity("score", "change of log p(x|z) by all searches but the first, nats a sentence"),
+    "imputed_latent_change": Quantity("score", "the same by the steps of z between them"),
     "distinct_1": Quantity("score", "distinct words over words of sampled prior samples"),
     "distinct_2": Quantity("score", "distinct bigrams over bigrams of the same"),
     "distinct_1_data": Quantity("score", "reference: distinct words over words of as many sentences of the split"),

@@ -34,6 +34,7 @@ use a trained model (needs neither data nor configuration)
   reconstruct  sentences through the latent:   textae reconstruct --run runs/daae_reviews "the soup was cold ."
   interpolate  between two sentences:          textae interpolate --run runs/daae_reviews "SENTENCE" "SENTENCE"
   traverse     one latent dimension at a time: textae traverse --run runs/svae_reviews "the soup was cold ."
+  impute       missing words:                  textae impute --run runs/daae_reviews "the soup was _ and _ ."
 """
 
 
@@ -86,6 +87,10 @@ def _run(command: str, rest: list[str]) -> None:
         from experiments import traverse_command
 
         traverse_command.run(rest)
+    elif command == "impute":
+        from experiments import impute_command
+
+        impute_command.run(rest)
     elif command == "results":
         from experiments import results_command
 

@@ -94,38 +94,45 @@ def complete(
         log_p_BKV[:, :, never] = float("-inf")
         return torch.where(free_BT[:, step, None, None], log_p_BKV, known_BKV)
 
-    return _search(model, z_BZ, width, batch.targets.shape[1] - 1, allow, 0.0)
+    limit = batch.targets.shape[1] - 1
+    choices = free_BT.any(0).nonzero()
+    first = int(choices[0]) if len(choices) else limit
+    return _search(model, z_BZ, width, limit, allow, 0.0, first)
 
 
-def _search(model: TextModel, z_BZ: Tensor, width: int, limit: int, allow: Allow, length_penalty: float) -> Hypotheses:
+def _search(
+    model: TextModel, z_BZ: Tensor, width: int, limit: int, allow: Allow, length_penalty: float, first: int = 0
+) -> Hypotheses:
+    """The search; before the step `first` there is one way to go on, so that one hypothesis is enough."""
     require(width > 0, f"the beam's width is {width}: give 1 or more")
     require(length_penalty >= 0, f"length_penalty is {length_penalty}: give 0 or more")
     count = z_BZ.shape[0]
-    z_NZ = z_BZ.repeat_interleave(width, 0)  # N = B * K
-    words_BKT = torch.full((count, width, 1), BOS, device=z_BZ.device)
-    total_BK = torch.full((count, width), float("-inf"), dtype=torch.float64, device=z_BZ.device)
-    total_BK[:, 0] = 0.0  # one hypothesis, of no words
+    z_NZ = z_BZ  # N = B * K; at first one hypothesis, of no words
+    words_BKT = torch.full((count, 1, 1), BOS, device=z_BZ.device)
+    total_BK = torch.zeros(count, 1, dtype=torch.float64, device=z_BZ.device)
     tokens_BK = torch.zeros_like(total_BK)
     finished_BK = torch.zeros_like(total_BK, dtype=torch.bool)
     state: State | None = None
     with evaluating(model):
         for step in range(limit + 1):
             logits_NV, state = model.step(words_BKT[:, :, -1].flatten(), z_NZ, state)
-            log_p_BKV = allow(at_least_float32(logits_NV).log_softmax(1).view(count, width, -1), step)
+            log_p_BKV = allow(at_least_float32(logits_NV).log_softmax(1).view(*total_BK.shape, -1), step)
             log_p_BKV = _only_padding(log_p_BKV, finished_BK)
             tokens_BK = tokens_BK + ~finished_BK
             sums_BKV = total_BK[:, :, None] + log_p_BKV
             ranks_BKV = sums_BKV / tokens_BK[:, :, None] ** length_penalty
-            chosen_BK = ranks_BKV.flatten(1).topk(width).indices
+            ranks_BN = ranks_BKV.flatten(1)
+            chosen_BK = ranks_BN.topk(1 if step < first else min(width, ranks_BN.shape[1])).indices
             parent_BK, word_BK = chosen_BK // log_p_BKV.shape[2], chosen_BK % log_p_BKV.shape[2]
             total_BK = sums_BKV.flatten(1).gather(1, chosen_BK)
             tokens_BK, finished_BK = tokens_BK.gather(1, parent_BK), finished_BK.gather(1, parent_BK)
-            words_BKT = words_BKT.gather(1, parent_BK[:, :, None].expand_as(words_BKT))
+            words_BKT = words_BKT.gather(1, parent_BK[:, :, None].expand(-1, -1, words_BKT.shape[2]))
             words_BKT = torch.cat((words_BKT, word_BK[:, :, None]), dim=2)
             finished_BK = finished_BK | (word_BK == EOS)
             if _decided(total_BK, tokens_BK, finished_BK, limit, length_penalty):
                 break
-            state = _of_parents(state, parent_BK)
+            state = _of_parents(state, parent_BK, log_p_BKV.shape[1])
+            z_NZ = z_BZ.repeat_interleave(parent_BK.shape[1], 0)
     return Hypotheses(words_BKT[:, :, 1:], total_BK)
 
 
@@ -144,15 +151,18 @@ def _decided(total_BK: Tensor, tokens_BK: Tensor, finished_BK: Tensor, limit: in
     return bool((finished_BK[:, 0] & (most_BK.amax(1) <= best_B)).all())
 
 
-def _of_parents(state: State, parent_BK: Tensor) -> State:
-    """The decoder's state of each hypothesis' parent; a hypothesis of several latents has several rows in it."""
+def _of_parents(state: State, parent_BK: Tensor, width: int) -> State:
+    """The decoder's state of each hypothesis' parent, of which a sentence had `width`.
+
+    A hypothesis of several latents has several rows in it.
+    """
     if isinstance(state, tuple):
-        hidden, cell = (_rows_of_parents(part, parent_BK) for part in state)
+        hidden, cell = (_rows_of_parents(part, parent_BK, width) for part in state)
         return hidden, cell
-    return _rows_of_parents(state, parent_BK)
+    return _rows_of_parents(state, parent_BK, width)
 
 
-def _rows_of_parents(part: Tensor, parent_BK: Tensor) -> Tensor:
-    count, width = parent_BK.shape
+def _rows_of_parents(part: Tensor, parent_BK: Tensor, width: int) -> Tensor:
+    count = len(parent_BK)
     rows_N = (torch.arange(count, device=part.device)[:, None] * width + parent_BK).flatten()
-    return part.view(len(part), count * width, -1, part.shape[2]).index_select(1, rows_N).view(part.shape)
+    return part.view(len(part), count * width, -1, part.shape[2]).index_select(1, rows_N).flatten(1, 2)

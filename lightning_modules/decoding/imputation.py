@@ -5,12 +5,16 @@ B sentences, T steps, S rounds, Z latent size.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from datamodules.batch import TokenBatch
+from datamodules.bucketing import Rows
 from datamodules.errors import require
 from datamodules.vocabulary import UNK
 from lightning_modules.backbone.layers import reverse
@@ -22,10 +26,14 @@ from lightning_modules.text_model import TextModel
 
 # What is never written at a missing word's place: it would say nothing.
 FORBIDDEN = (UNK,)
+# The paper's beam around a latent.
+WIDTH = 5
+# More sentences at a time gain nothing, however few words there are.
+MOST_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
-class Imputation:
+class Imputed:
     """Completed sentences, and how the search went.
 
     Attributes:
@@ -41,8 +49,13 @@ class Imputation:
 
 
 def impute(
-    model: TextModel, batch: TokenBatch, missing_BT: Tensor, width: int, rounds: int = 3, keep: bool = True
-) -> Imputation:
+    model: TextModel,
+    batch: TokenBatch,
+    missing_BT: Tensor,
+    width: int | None = None,
+    rounds: int = 3,
+    keep: bool = True,
+) -> Imputed:
     """Fills in missing words; the other words, and the lengths, stay.
 
     A model with a latent is asked by iterated conditional modes: the missing words start as unknown ones; then, in each
@@ -54,14 +67,15 @@ def impute(
         model: Any family.
         batch: The sentences, in reading order; what stands at a missing word's place has no effect.
         missing_BT: (B, T) which of `batch.targets` are missing.
-        width: Of the beam.
+        width: Of the beam; that of `beam_width` where it is null.
         rounds: S.
         keep: Whether a round's words may be those of the round before.
 
     Raises:
-        UsageError: `rounds` is below 1.
+        UsageError: `rounds` or `width` is below 1.
     """
-    require(rounds > 0, f"rounds is {rounds}: give 1 or more")
+    usual = beam_width(model, rounds)
+    width = usual if width is None else width
     missing_BT = missing_BT & (torch.arange(missing_BT.shape[1], device=missing_BT.device) < batch.lengths[:, None] - 1)
     current = _with_words(batch, batch.targets.masked_fill(missing_BT, UNK))
     reached: list[Tensor] = []
@@ -80,7 +94,27 @@ def impute(
             current = _with_words(current, found)
             reached.append(log_p_B)
     change = torch.stack(changes) if changes else reached[0].new_zeros(0, len(batch))
-    return Imputation(current, torch.stack(reached), change)
+    return Imputed(current, torch.stack(reached), change)
+
+
+def beam_width(model: TextModel, rounds: int) -> int:
+    """The beam that makes both kinds of model compute as much: 5 around a latent, 5 * S for a language model.
+
+    Raises:
+        UsageError: `rounds` is below 1.
+    """
+    require(rounds > 0, f"rounds is {rounds}: give 1 or more")
+    return WIDTH if isinstance(model, TextAutoencoder) else WIDTH * rounds
+
+
+def imputed_together(model: TextModel, lengths: Sequence[int] | npt.NDArray[np.int32], width: int) -> list[Rows]:
+    """Which sentences (their places in `lengths`) are best imputed at a time, those of about one length together.
+
+    So little is padded, and no more logits are made at once than the device is quick with.
+    """
+    most = min(MOST_AT_ONCE, max(1, model.backbone.tokens_at_once(model.device) // max(1, width)))
+    order = np.argsort(lengths, kind="stable")
+    return [order[start : start + most] for start in range(0, len(order), most)]
 
 
 def last_words(batch: TokenBatch, share: float) -> Tensor:
@@ -91,7 +125,7 @@ def last_words(batch: TokenBatch, share: float) -> Tensor:
     """
     require(0 < share <= 1, f"share is {share}: give a number above 0, up to 1")
     words_B = batch.lengths - 1
-    missing_B = torch.ceil(words_B * share - 1e-6).long()  # 20% of 5 words is 1, whatever 0.2 * 5 rounds to
+    missing_B = torch.ceil(words_B.double() * share - 1e-6).long()  # 20% of 5 words is 1, whatever 0.2 * 5 rounds to
     steps = torch.arange(batch.targets.shape[1], device=batch.lengths.device)
     return (steps < words_B[:, None]) & (steps >= (words_B - missing_B)[:, None])
 

@@ -36,7 +36,7 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = [
         "--data.init_args.subset.train=64",
         "--data.init_args.subset.valid=16",
-        "--data.init_args.subset.test=16",
+        "--data.init_args.subset.test=24",
     ]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

@@ -187,3 +187,30 @@ def test_a_constrained_beam_never_changes_a_known_word_or_the_length() -> None:
         for place, word in enumerate(sentence):
             assert (written[place] == word) or bool(free[row, place])
             assert written[place] not in (UNK, PAD, BOS, BLANK, EOS)
+
+
+@pytest.mark.parametrize("options", ARCHITECTURES)
+@pytest.mark.parametrize("family", [Autoencoder, AveragingVAE, LanguageModel])
+def test_known_beginnings_cost_one_hypothesis_and_change_nothing(
+    family: type[TextModel], options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = small(family, decoder=DecoderConfig(**{"hidden_size": 13} | options)).eval()
+    enlarge(made, 6.0)
+    z = {Autoencoder: latents(12, 6), AveragingVAE: latents(12, 5, 6), LanguageModel: latents(12, 0)}[family]
+    batch = TokenBatch.from_ids(sentences(12, most=6, least=6))
+    free = torch.zeros_like(batch.targets, dtype=torch.bool)
+    free[:, 3:6] = True
+    read: list[int] = []
+    step = made.step
+    monkeypatch.setattr(made, "step", lambda words, *rest: read.append(len(words)) or step(words, *rest))
+    ending = complete(made, z, batch, free, 4)
+    assert read == [12] * 4 + [48] * 3
+    for row, sentence in enumerate(batch.targets.tolist()):
+        for words, value in list(found(ending, row).items()):
+            assert list(words[:3]) == sentence[:3]
+            assert value == pytest.approx(log_probability(made, list(words), z[row]), abs=1e-3)
+    # A sentence whose first word is free too makes all of them start as wide as that one needs.
+    free[0, 0] = True
+    monkeypatch.undo()
+    wide = complete(made, z, batch, free, 4)
+    assert torch.equal(wide.words[1:], ending.words[1:])

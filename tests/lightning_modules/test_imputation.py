@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from models import WITHOUT_VALIDATION, enlarge, fit, learner, sentences, small
@@ -14,7 +15,7 @@ from datamodules.vocabulary import EOS, UNK
 from lightning_modules import Autoencoder, LanguageModel, SentenceVAE
 from lightning_modules.backbone.corruption import CorruptionConfig
 from lightning_modules.backbone.decoder import DecoderConfig
-from lightning_modules.decoding.imputation import impute, last_words
+from lightning_modules.decoding.imputation import beam_width, impute, imputed_together, last_words
 from lightning_modules.text_model import TextModel
 
 DIRECTIONS = ["left_to_right", "right_to_left"]
@@ -122,3 +123,28 @@ def test_no_rounds_are_refused() -> None:
     batch = TokenBatch.from_ids([[7]])
     with pytest.raises(UsageError, match="rounds"):
         impute(model(Autoencoder, "left_to_right"), batch, last_words(batch, 1.0), 2, rounds=0)
+
+
+def test_the_default_beams_are_the_papers() -> None:
+    """3 steps of beam 5 for the VAE, beam 15 for the language model."""
+    batch = TokenBatch.from_ids(sentences(20, most=6))
+    missing = gaps(batch)
+    for family, width in ((SentenceVAE, 5), (LanguageModel, 15)):
+        made = model(family, "left_to_right")
+        assert beam_width(made, 3) == width
+        asked, usual = impute(made, batch, missing, width), impute(made, batch, missing)
+        assert torch.equal(asked.log_probability, usual.log_probability)
+    assert beam_width(model(LanguageModel, "left_to_right"), 2) == 10
+
+
+@pytest.mark.parametrize(("fits", "most"), [(10**9, 512), (30, 10), (1, 1)])
+def test_sentences_of_one_length_go_together_as_many_as_fit(
+    monkeypatch: pytest.MonkeyPatch, fits: int, most: int
+) -> None:
+    made = model(LanguageModel, "left_to_right")
+    monkeypatch.setattr(made.backbone, "tokens_at_once", lambda device: fits)
+    lengths = np.random.default_rng(0).integers(1, 30, size=700)
+    groups = imputed_together(made, lengths, width=3)
+    assert sorted(np.concatenate(groups).tolist()) == list(range(700))
+    assert all(len(group) <= most for group in groups) and len(groups) == -(-700 // most)
+    assert np.all(np.diff(lengths[np.concatenate(groups)]) >= 0)
