@@ -31,6 +31,7 @@ use a trained model (needs neither data nor configuration)
   sample       sentences from the prior:       textae sample --run runs/daae_reviews
   reconstruct  sentences through the latent:   textae reconstruct --run runs/daae_reviews "the soup was cold ."
   interpolate  between two sentences:          textae interpolate --run runs/daae_reviews "SENTENCE" "SENTENCE"
+  transfer     change an attribute:            textae transfer --run runs/daae_reviews --from FILE --to FILE "SENTENCE"
 """
 
 
@@ -75,6 +76,10 @@ def _run(command: str, rest: list[str]) -> None:
         from experiments import latent_commands
 
         latent_commands.run(command, rest)
+    elif command == "transfer":
+        from experiments import transfer_command
+
+        transfer_command.run(rest)
     elif command == "results":
         from experiments import results_command
 
