@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,7 @@ class AttributeData:
     Attributes:
         values: What the two values are called.
         vector: Sentences whose latents make the vector.
-        changed: Those that are changed, none of them in a file of the vector's, or seen by a judge.
+        changed: Those that are changed: of the test split, or held out; none is also in a file that made the vector.
         references: What they are to become, if that is known.
         train: Those that train a classifier; none where the grammar judges.
         valid: Those by which its training is stopped.
@@ -78,21 +78,11 @@ def attribute_data(
     Raises:
         UsageError: A part has sentences of one value only.
     """
-    corpus = corpus_of(trainer)
-    if not has_labels(corpus, attribute):
+    if has_labels(corpus_of(trainer), attribute):
+        data = _of_labels(trainer, model, attribute, files, vector, judges)
+    else:
         assert files is not None, "check_attribute asks for them"
         data = _of_files(files, model.vocabulary)
-    else:
-        changed = _of_corpus(trainer, model, "test", attribute, len(corpus.split("test")))
-        made_of = changed if files else _of_corpus(trainer, model, "train", attribute, vector)
-        data = AttributeData(corpus.attributes[attribute], made_of, changed)
-        if not isinstance(corpus, Reviews):
-            train = labelled(_of_corpus(trainer, model, "train", attribute, judges))
-            data = replace(data, train=train, valid=labelled(_of_corpus(trainer, model, "valid", attribute, judges)))
-        if files is not None:
-            data = _with_files(data, files, model.vocabulary)
-        elif isinstance(corpus, Reviews) and attribute == "tense":
-            data = replace(data, references=_own_forms(corpus, changed))
     for use, pair in (("make the vector of", data.vector), ("change", data.changed)):
         for side, value in zip(pair, data.values, strict=True):
             enough = len(side) > 0
@@ -105,12 +95,29 @@ def has_labels(corpus: TextDataModule, attribute: str) -> bool:
     return attribute in corpus.attributes and corpus.split("train").has_labels
 
 
-def _with_files(data: AttributeData, files: AttributeFiles, vocabulary: Tokenizer) -> AttributeData:
-    """A corpus' sentences, but the vector of files, and no sentence changed that is in them."""
-    vector, given = files.read(vocabulary), files.read_changed(vocabulary)
-    if given is None:
-        return replace(data, vector=vector, changed=without(data.changed, vector))
-    return replace(data, vector=vector, changed=given[0], references=given[1])
+def _of_labels(
+    trainer: Trainer, model: TextModel, attribute: str, files: AttributeFiles | None, vector: int, judges: int
+) -> AttributeData:
+    """What the corpus' labels say; of files is the vector, if they are given, and what is changed, if they say that."""
+
+    def drawn(split: str, count: int) -> Pair:
+        return _of_corpus(trainer, model, split, attribute, count)
+
+    corpus, words = corpus_of(trainer), model.vocabulary
+    changed, references = drawn("test", len(corpus.split("test"))), None
+    if files is None:
+        made_of = drawn("train", vector)
+        if isinstance(corpus, Reviews) and attribute == "tense":
+            references = _own_forms(corpus, changed)
+    elif (given := files.read_changed(words)) is not None:
+        changed, references = given
+        made_of = without(files.read(words), changed)
+    else:
+        made_of = files.read(words)
+        changed = without(changed, made_of)
+    exact = isinstance(corpus, Reviews)
+    train, valid = (None if exact else labelled(drawn(split, judges)) for split in ("train", "valid"))
+    return AttributeData(corpus.attributes[attribute], made_of, changed, references, train, valid)
 
 
 def _of_files(files: AttributeFiles, vocabulary: Tokenizer) -> AttributeData:

@@ -104,7 +104,9 @@ QUANTITIES = {
 }
 # Of the transfer of an attribute, whose name comes first: `tense_accuracy`.
 TRANSFER = {
-    "accuracy": Quantity("score", "share of sentences that + vector gives the other value (tense: present -> past)"),
+    "accuracy": Quantity(
+        "score", "share of sentences that + vector takes from the first value (present, negative) to the second"
+    ),
     "content": Quantity("score", "share of the inputs' words without the attribute that these keep"),
     "grammatical": Quantity("score", "share of these in the grammar's language"),
     "perplexity": Quantity("score", "of these under a language model of the corpus", EOS_IN_BOTH),
@@ -113,7 +115,7 @@ TRANSFER = {
     "copy_accuracy": Quantity("score", "baseline: accuracy of copying the input"),
     "copy_perplexity": Quantity("score", "baseline: perplexity of copying the input", EOS_IN_BOTH),
     "copy_bleu": Quantity("score", "baseline: BLEU-4 of copying the input against the references"),
-    "reverse_accuracy": Quantity("score", "share of sentences that - vector gives the first value"),
+    "reverse_accuracy": Quantity("score", "share of sentences that - vector takes from the second value to the first"),
     "reverse_copy_accuracy": Quantity("score", "baseline: accuracy of copying the input"),
     "classifier_accuracy": Quantity("score", "of the judging classifier, on the true sentences"),
 }

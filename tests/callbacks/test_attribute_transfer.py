@@ -246,6 +246,24 @@ def test_of_a_labelled_corpus_only_the_vector_is_made_of_files(
     assert set(seen["train_classifier"]) == {*COLD, *HOT}
 
 
+@pytest.mark.parametrize("attribute", ["label", "heat"])
+def test_given_sentences_are_held_out(
+    fresh: Make, folder: Make, trainer: Make, tmp_path: Path, seen: dict[str, list[str]], attribute: str
+) -> None:
+    data = labelled_folder(folder)
+    pairs = [
+        (lines(tmp_path / f"{name}.0", cold), lines(tmp_path / f"{name}.1", hot))
+        for name, cold, hot in (("vector", COLD, HOT), ("changed", COLD[:2], HOT[5:6]))
+    ]
+    testing = trainer(AttributeTransfer(attribute, AttributeFiles(*pairs), **QUICK))
+    testing.test(fresh(data.vocabulary_json), datamodule=data, verbose=False)
+    changed = {*COLD[:2], HOT[5]}
+    assert set(seen["sentence_means"]) == changed
+    assert not changed & set(seen["attribute_vector"]) and len(seen["attribute_vector"]) > 20
+    # Of files alone the judge, too, sees the other sentences only; the labelled corpus has its own training split.
+    assert set(seen["train_classifier"]) == {*COLD, *HOT} - (changed if attribute == "heat" else set())
+
+
 @pytest.mark.usefixtures("known_latents")
 def test_references_are_those_of_the_changed_lines(
     fresh: Make, folder: Make, trainer: Make, tmp_path: Path, bleu: Make
