@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from models import small
+from torchmetrics.functional.text import bleu_score
 
 import callbacks.attribute_judges as judges
 import callbacks.attribute_transfer as study
@@ -307,6 +308,20 @@ def test_the_whole_grid_is_printed(
     for direction in ("negative -> positive", "positive -> negative"):
         rows = [line for line in printed.splitlines() if direction in line]
         assert [line.split("│")[2].strip() for line in rows] == ["copy", "1", "1.5", "2"]
+
+
+def test_bleu_is_that_of_torchmetrics() -> None:
+    rng = random.Random(0)
+
+    def drawn(like: list[str]) -> str:
+        return " ".join(word if rng.random() < 0.8 else rng.choice("abc") for word in like[: rng.randint(0, 12)])
+
+    true = [rng.choices("abcdefgh", k=rng.randint(1, 12)) for _ in range(300)]
+    written = [drawn(sentence) for sentence in true]
+    references = [" ".join(sentence) for sentence in true]
+    for mine in (written, references, [f"{sentence} b a" for sentence in references], ["x"] * 300, [""] * 300):
+        expected = float(bleu_score(mine, [[reference] for reference in references]))
+        assert judges.bleu(mine, references) == pytest.approx(expected, abs=1e-6)
 
 
 def test_every_figure_says_what_it_is() -> None:
