@@ -1,6 +1,7 @@
 """What happens around training: measurements, studies and pictures."""
 
 from callbacks.annealing import CyclicalAnnealing, ExponentialDecay, LinearAnnealing, SigmoidAnnealing
+from callbacks.attribute_transfer import AttributeTransfer
 from callbacks.checkpoints import BestCheckpoint, LastCheckpoint
 from callbacks.collapse import CollapseWarning
 from callbacks.cross_histograms import CrossHistograms
@@ -22,13 +23,13 @@ from callbacks.run_folder import RunFolder
 from callbacks.sample_perplexity import SamplePerplexity
 from callbacks.sentence_histograms import SentenceHistograms
 from callbacks.stopping import DecayFromBest, DecayOnPlateau, LateEarlyStopping
-from callbacks.style_transfer import TenseTransfer
 from callbacks.summary import Summary
 from callbacks.text_quality import TextQuality
 from callbacks.throughput import Throughput
 from callbacks.traversals import Traversals
 
 __all__ = [
+    "AttributeTransfer",
     "BestCheckpoint",
     "CollapseWarning",
     "CrossHistograms",
@@ -58,7 +59,6 @@ __all__ = [
     "SentenceHistograms",
     "SigmoidAnnealing",
     "Summary",
-    "TenseTransfer",
     "TextQuality",
     "Throughput",
     "Traversals",

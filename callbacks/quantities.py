@@ -80,9 +80,6 @@ QUANTITIES = {
     "interpolation_repeated": Quantity("score", "share of steps on a path that leave the sentence as it is"),
     "prior_grammatical": Quantity("score", "share of greedy prior samples in the grammar's language"),
     "prior_grammatical_sampled": Quantity("score", "the same of sampled ones"),
-    "tense_accuracy": Quantity("score", "share of present sentences that + tense vector puts into the past"),
-    "tense_bleu": Quantity("score", "BLEU-4 of these against each sentence's own past form"),
-    "tense_copy_bleu": Quantity("score", "baseline: BLEU-4 of copying the input (its accuracy is 0)"),
     "knn_purity": Quantity("score", "share of the nearest neighbours in z that have the same label"),
     **{
         f"bleu_{order}_{how}_{start}": Quantity("score", f"BLEU-{order} of {how} reconstructions from {meaning}")
@@ -120,6 +117,23 @@ QUANTITIES = {
         for k in range(10, 101, 10)
     },
 }
+# Of the transfer of an attribute, whose name comes first: `tense_accuracy`.
+TRANSFER = {
+    "accuracy": Quantity(
+        "score", "share of sentences that + vector takes from the first value (present, negative) to the second"
+    ),
+    "content": Quantity("score", "share of the inputs' words without the attribute that these keep"),
+    "grammatical": Quantity("score", "share of these in the grammar's language"),
+    "perplexity": Quantity("score", "of these under a language model of the corpus", EOS_IN_BOTH),
+    "input_bleu": Quantity("score", "BLEU-4 of these against the inputs"),
+    "bleu": Quantity("score", "BLEU-4 of these against references (reviews: each sentence's own form)"),
+    "copy_accuracy": Quantity("score", "baseline: accuracy of copying the input"),
+    "copy_perplexity": Quantity("score", "baseline: perplexity of copying the input", EOS_IN_BOTH),
+    "copy_bleu": Quantity("score", "baseline: BLEU-4 of copying the input against the references"),
+    "reverse_accuracy": Quantity("score", "share of sentences that - vector takes from the second value to the first"),
+    "reverse_copy_accuracy": Quantity("score", "baseline: accuracy of copying the input"),
+    "classifier_accuracy": Quantity("score", "of the judging classifier, on the true sentences"),
+}
 UNKNOWN = Quantity("score", "")
 
 
@@ -132,7 +146,7 @@ def quantity_of(name: str, perplexities: Mapping[str, str]) -> Quantity:
     """
     convention = next((known for known in CONVENTIONS if name.endswith(f"_{known}")), None)
     base = name.removesuffix(f"_{convention}")
-    known = QUANTITIES.get(base, UNKNOWN)
+    known = QUANTITIES.get(base) or TRANSFER.get(base.partition("_")[2], UNKNOWN)
     made_of = QUANTITIES.get(perplexities.get(base, base), UNKNOWN)
     kind = known.kind if known.kind == "no bound" else made_of.kind
     return replace(known, kind=kind, convention=convention or known.convention)

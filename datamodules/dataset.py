@@ -83,6 +83,9 @@ class SentenceDataset(TorchDataset[TokenBatch]):
         self.encoded = encoded.with_format("numpy")
         self.lengths: npt.NDArray[np.int32] = encoded.data.column("length").to_numpy()
         self.has_labels = "label" in encoded.column_names
+        self.labels: npt.NDArray[np.int64] | None = None
+        if self.has_labels:
+            self.labels = encoded.data.column("label").to_numpy()
 
     def __len__(self) -> int:
         """Sentences in the split."""

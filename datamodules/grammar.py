@@ -79,8 +79,7 @@ class ReviewGrammar:
         )
         self.mean_length: float = sum(e.probability * len(e.slots) for e in self.expansions)
         self._matches = _index_words(self.expansions)
-        present, past = (_words_of(e for e in self.expansions if e.tense == tense) for tense in (PRESENT, PAST))
-        self._tense_of = dict.fromkeys(present - past, PRESENT) | dict.fromkeys(past - present, PAST)
+        self._bearers = {attribute: _bearers(self.expansions, attribute) for attribute in ("sentiment", "tense")}
 
     def sample(self, count: int, seed: int) -> list[str]:
         """Draw sentences independently.
@@ -126,17 +125,30 @@ class ReviewGrammar:
         index = self._parse(sentence)
         return None if index is None else (self.expansions[index].sentiment, self.expansions[index].tense)
 
-    def tense(self, sentence: str) -> int | None:
-        """Return the tense on which all verb forms of a text agree, grammatical or not.
+    def value(self, sentence: str, attribute: str) -> int | None:
+        """Return the value of an attribute on which all words of a text agree, grammatical or not.
+
+        A word bears the attribute when it occurs with one value only: verb forms and adverbs of time bear tense; what
+        is said of people and things, and how they act, bears sentiment.
 
         Args:
-            sentence: Any text; words that do not bear tense, or are unknown, are passed over.
+            sentence: Any text; words that do not bear the attribute, or are unknown, are passed over.
+            attribute: "sentiment" (0 negative, 1 positive) or "tense" (0 present, 1 past).
 
         Returns:
-            0 for present, 1 for past, None when the text has no verb form or its verb forms disagree.
+            The value, None when no word bears the attribute or two disagree.
+
+        Raises:
+            KeyError: If there is no such attribute.
         """
-        tenses = {self._tense_of[word] for word in sentence.split() if word in self._tense_of}
-        return tenses.pop() if len(tenses) == 1 else None
+        bearers = self._bearers[attribute]
+        values = {bearers[word] for word in sentence.split() if word in bearers}
+        return values.pop() if len(values) == 1 else None
+
+    def content(self, sentence: str, attribute: str) -> list[str]:
+        """Return the words of a text that do not bear the attribute, in their order."""
+        bearers = self._bearers[attribute]
+        return [word for word in sentence.split() if word not in bearers]
 
     def with_tense(self, sentence: str, tense: int) -> str:
         """Return the sentence with its verbs in the given tense and nothing else changed.
@@ -196,6 +208,12 @@ def _expand(template: str, weight: float, lexicon: Mapping[str, str]) -> Iterato
         if inflects or number == "sg":
             share = _NUMBERS[number] if inflects else 1.0
             yield Expansion(template, sentiment, tense, weight * share / 4, row)
+
+
+def _bearers(expansions: tuple[Expansion, ...], attribute: str) -> dict[str, int]:
+    """Map the words that occur with one value of the attribute only to that value."""
+    none, one = (_words_of(e for e in expansions if getattr(e, attribute) == value) for value in (0, 1))
+    return dict.fromkeys(none - one, 0) | dict.fromkeys(one - none, 1)
 
 
 def _words_of(expansions: Iterator[Expansion] | tuple[Expansion, ...]) -> set[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from datasets import Dataset
 from tokenizers import Tokenizer
@@ -13,7 +13,6 @@ from datamodules.text import SubsetConfig, TextDataModule
 from datamodules.vocabulary import closed_vocabulary
 
 SUBSET = SubsetConfig(train=30_000, valid=3_000, test=3_000)
-NEGATIVE, POSITIVE = PRESENT, PAST = 0, 1
 
 
 class Reviews(TextDataModule):
@@ -30,6 +29,7 @@ class Reviews(TextDataModule):
     corpus = "reviews"
     built_in = True
     label_names = ("negative, present", "negative, past", "positive, present", "positive, past")
+    attributes: ClassVar = {"sentiment": ("negative", "positive"), "tense": ("present", "past")}
 
     def __init__(self, subset: SubsetConfig = SUBSET, **kwargs: Any) -> None:
         super().__init__(subset=subset, **kwargs)

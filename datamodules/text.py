@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -67,6 +68,8 @@ class TextDataModule(LightningDataModule):
     """Made by the project: needs neither the hub nor a folder."""
     label_names: tuple[str, ...] = ()
     """What the labels 0, 1, ... mean."""
+    attributes: ClassVar[Mapping[str, tuple[str, str]]] = {"label": ("0", "1")}
+    """What the binary digits of the labels, the highest first, stand for, and what their values are called."""
 
     def __init__(
         self,

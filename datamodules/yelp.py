@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from datasets import Dataset
 
@@ -49,6 +49,7 @@ class Yelp(TextDataModule):
 
     corpus = "yelp"
     label_names = ("negative", "positive")
+    attributes: ClassVar = {"sentiment": label_names}
 
     def __init__(
         self, hub: HubSource = YELP_HUB, subset: SubsetConfig = YELP_SUBSET, reviews: int = 200_000, **kwargs: Any

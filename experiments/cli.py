@@ -35,6 +35,7 @@ use a trained model (needs neither data nor configuration)
   interpolate  between two sentences:          textae interpolate --run runs/daae_reviews "SENTENCE" "SENTENCE"
   traverse     one latent dimension at a time: textae traverse --run runs/svae_reviews "the soup was cold ."
   impute       missing words:                  textae impute --run runs/daae_reviews "the soup was _ and _ ."
+  transfer     change an attribute:            textae transfer --run runs/daae_reviews --from FILE --to FILE "SENTENCE"
 """
 
 
@@ -91,6 +92,10 @@ def _run(command: str, rest: list[str]) -> None:
         from experiments import impute_command
 
         impute_command.run(rest)
+    elif command == "transfer":
+        from experiments import transfer_command
+
+        transfer_command.run(rest)
     elif command == "results":
         from experiments import results_command
 

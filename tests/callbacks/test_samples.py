@@ -1,4 +1,4 @@
-"""Prior samples, interpolations and tense, judged by the grammar from sentences that are made one at a time."""
+"""Prior samples and interpolations, judged by the grammar from sentences that are made one at a time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from callbacks import Interpolations, PriorSamples, TenseTransfer
+from callbacks import Interpolations, PriorSamples
 from callbacks.quantities import QUANTITIES
 from datamodules.errors import UsageError
 from lightning_modules.decoding.interpolation import PathShape, latent_paths
@@ -138,53 +138,3 @@ def test_one_sentence_has_no_partner(fresh: Make, folder: Make, trainer: Make, t
     data = folder(["a b c"])
     trainer(Interpolations()).test(fresh(data.vocabulary_json), datamodule=data, verbose=False)
     assert not (tmp_path / "samples" / "interpolations.txt").exists()
-
-
-@pytest.mark.parametrize("scale", [0.0, 1.0, 2.5])
-def test_tense_by_hand(
-    model: Any,
-    corpus: Make,
-    trainer: Make,
-    means: Make,
-    decode: Make,
-    bleu: Make,
-    test_sentences: list[str],
-    tmp_path: Path,
-    scale: float,
-) -> None:
-    grammar = corpus().grammar
-    train = list(corpus().read_split("train")["text"])
-    latents = means(model, train)
-    past = np.array([grammar.labels(sentence)[1] == 1 for sentence in train])
-    vector = latents[past].mean(0) - latents[~past].mean(0)
-    present = [sentence for sentence in test_sentences if grammar.labels(sentence)[1] == 0]
-    assert 0 < len(present) < len(test_sentences)
-    changed = decode(model, means(model, present) + scale * vector)
-    true = [grammar.with_tense(sentence, 1) for sentence in present]
-
-    callback = TenseTransfer(scale=scale, sentences=10_000, shown=9)
-    [figures] = trainer(callback).test(model, datamodule=corpus(11), verbose=False)
-    accuracy = sum(grammar.tense(sentence) == 1 for sentence in changed) / len(changed)
-    assert figures["test/tense_accuracy"] == pytest.approx(accuracy, abs=1e-6)
-    assert figures["test/tense_bleu"] == pytest.approx(bleu(changed, true), abs=1e-6)
-    assert figures["test/tense_copy_bleu"] == pytest.approx(bleu(present, true), abs=1e-6)
-    rows = blocks(tmp_path / "samples" / "tense.txt")
-    assert len(rows) == 9
-    truth = list(zip(present, changed, true, strict=True))
-    assert all((row["present"], row["changed"], row["its own past"]) in truth for row in rows)
-
-
-def test_the_tense_vector_needs_no_more_than_some_sentences(model: Any, corpus: Make, trainer: Make) -> None:
-    whole, part, again = (
-        trainer(TenseTransfer(scale=3, sentences=count)).test(model, datamodule=corpus(), verbose=False)[0]
-        for count in (600, 20, 20)
-    )
-    assert part == again
-    assert part["test/tense_bleu"] != whole["test/tense_bleu"]
-    assert part["test/tense_copy_bleu"] == whole["test/tense_copy_bleu"]
-
-
-def test_tense_needs_the_grammar(fresh: Make, folder: Make, trainer: Make) -> None:
-    data = folder(["a b", "b"])
-    with pytest.raises(UsageError, match="TenseTransfer needs the corpus reviews, not folder"):
-        trainer(TenseTransfer()).test(fresh(data.vocabulary_json), datamodule=data, verbose=False)

@@ -133,7 +133,8 @@ def test_each_sample_has_one_derivation_which_gives_its_labels(grammar: ReviewGr
         found = [f for f, lists in same_length if all(w in allowed for w, allowed in zip(words, lists, strict=True))]
         assert len(found) == grammar.derivations(sentence) == 1
         assert grammar.labels(sentence) == (int(found[0][0] == "pos"), found[0][2])
-        assert grammar.tense(sentence) == found[0][2]
+        assert grammar.value(sentence, "tense") == found[0][2]
+        assert grammar.value(sentence, "sentiment") == int(found[0][0] == "pos")
 
 
 def test_ambiguous_grammars_are_refused() -> None:
@@ -230,15 +231,28 @@ def test_changing_some_of_the_verbs_is_never_grammatical(grammar: ReviewGrammar,
         words, others = sentence.split(), grammar.with_tense(sentence, 1 - tense).split()
         verbs = [i for i, (word, other) in enumerate(zip(words, others, strict=True)) if word != other]
         assert 1 <= len(verbs) <= 3
-        assert all(grammar.tense(words[i]) == tense for i in verbs)
+        assert all(grammar.value(words[i], "tense") == tense for i in verbs)
         for i in verbs if len(verbs) > 1 else []:
             mixed = " ".join([*words[:i], others[i], *words[i + 1 :]])
-            assert (grammar.log_probability(mixed), grammar.tense(mixed)) == (-math.inf, None)
+            assert (grammar.log_probability(mixed), grammar.value(mixed, "tense")) == (-math.inf, None)
 
 
 def test_tense_of_text_outside_the_language(grammar: ReviewGrammar) -> None:
     texts = ["soup was was unknownword", "soup  love is", "soup love was", "the soup .", ""]
-    assert [grammar.tense(text) for text in texts] == [PAST, PRESENT, None, None, None]
+    assert [grammar.value(text, "tense") for text in texts] == [PAST, PRESENT, None, None, None]
+
+
+def test_sentiment_of_text_outside_the_language(grammar: ReviewGrammar) -> None:
+    texts = ["soup bland unknownword", "love  delicious was", "rude but kind", "the soup was .", ""]
+    assert [grammar.value(text, "sentiment") for text in texts] == [0, 1, None, None, None]
+    with pytest.raises(KeyError):
+        grammar.value("the soup", "number")
+
+
+def test_content_is_what_bears_no_attribute(grammar: ReviewGrammar) -> None:
+    sentence = "the waiter was rude and brought our zeppelin slowly today !"
+    assert grammar.content(sentence, "tense") == "the waiter rude and our zeppelin slowly !".split()
+    assert grammar.content(sentence, "sentiment") == "the waiter was and brought our zeppelin today !".split()
 
 
 def test_few_test_sentences_occur_in_train(grammar: ReviewGrammar) -> None:

@@ -124,7 +124,7 @@ def test_an_unknown_experiment_lists_the_experiments(textae: Command, command: s
         ("--trainer.devices=0", ("devices", "0")),
         ("--trainer.accelerator=abacus", ("accelerator", "abacus")),
         ("--trainer.callbacks+=callbacks.Confetti", ("callbacks", "Confetti")),
-        ("--trainer.callbacks+=callbacks.TenseTransfer", ("TenseTransfer", "reviews", "yelp")),
+        ("--trainer.callbacks+=callbacks.AttributeTransfer", ("AttributeTransfer", "tense", "yelp")),
         ("--trainer.callbacks=[{class_path: callbacks.NeighborPurity, init_args: {k: 0}}]", ("NeighborPurity", "0")),
         ("--checkpoint.save_top_k=-5", ("save_top_k", "-5")),
         ("--seed_everything=-1", ("seed_everything", "-1")),

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from datamodules.grammar import ReviewGrammar
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 EXAMPLE_RUN = "runs/daae_reviews/2026-11-21_12-00-00"
@@ -42,6 +44,10 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(folder)
         patch.setenv("TEXTAE_VERSION", "2026-11-21_12-00-00")
         main(["fit", "--config=daae_reviews", *options, "--trainer.max_epochs=1", "--trainer.logger=false"])
+    drawn = ReviewGrammar().sample(100, seed=5)
+    for name, verbs in (("singular", {"is", "was"}), ("plural", {"are", "were"})):
+        sentences = [sentence for sentence in drawn if verbs & set(sentence.split())]
+        (folder / f"{name}.txt").write_text("\n".join(sentences) + "\n")
     return folder
 
 

@@ -35,3 +35,4 @@ def test_the_default_experiment_learns_the_grammar(textae: Command, quiet: tuple
     assert found["test/prior_grammatical_sampled"] >= 0.5
     assert found["test/tense_accuracy"] >= 0.8
     assert found["test/tense_bleu"] >= max(0.45, found["test/tense_copy_bleu"] + 0.1)
+    assert found["test/sentiment_accuracy"] >= 0.6 and found["test/sentiment_content"] >= 0.75

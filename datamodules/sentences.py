@@ -1,0 +1,69 @@
+"""Files of sentences that belong to no corpus, such as those with one value of an attribute."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from datamodules.errors import UsageError, require
+from datamodules.vocabulary import UNK
+
+
+def read_lines(file: str | Path) -> list[str]:
+    """The lines of a UTF-8 text file, a whitespace-tokenised sentence each.
+
+    Raises:
+        UsageError: It cannot be read, is empty, or has an empty line.
+    """
+    try:
+        text = Path(file).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{file} is not UTF-8 text ({error.reason} at byte {error.start}): convert it") from error
+    lines = [" ".join(line.split()) for line in text.removesuffix("\n").split("\n")]
+    require(lines != [""], f"{file} is empty: give a sentence a line")
+    blank = next((number for number, line in enumerate(lines, start=1) if not line), None)
+    require(blank is None, f"{file}, line {blank}, is empty: give a sentence a line")
+    return lines
+
+
+def known_rows(sentences: Sequence[str], vocabulary: Tokenizer, source: str) -> list[int]:
+    """Which sentences have a word of the vocabulary; one warning counts the others, which say nothing to a model.
+
+    Args:
+        sentences: Whitespace-tokenised.
+        vocabulary: Of the model.
+        source: Where they come from, for the messages.
+
+    Raises:
+        UsageError: None has.
+    """
+    encoded = vocabulary.encode_batch_fast(list(sentences))
+    known = [row for row, encoding in enumerate(encoded) if set(encoding.ids) - {UNK}]
+    require(bool(known), f"{source} has no sentence with a word that the model knows: is it of the model's corpus?")
+    lost = len(encoded) - len(known)
+    if lost:
+        warnings.warn(
+            f"{source}: {lost} of {len(encoded)} sentences have no known word, and are left out", stacklevel=2
+        )
+    return known
+
+
+def as_seen(sentences: Sequence[str], vocabulary: Tokenizer) -> list[str]:
+    """The sentences as a model of the vocabulary sees them: unknown words are `<unk>`."""
+    encoded = vocabulary.encode_batch_fast(list(sentences))
+    return [" ".join(str(vocabulary.id_to_token(word)) for word in encoding.ids) for encoding in encoded]
+
+
+def known_sentences(file: str | Path, vocabulary: Tokenizer) -> list[str]:
+    """The sentences of a file with a word of the vocabulary, as a model of it sees them.
+
+    Raises:
+        UsageError: There is none, or the file cannot be read or has an empty line.
+    """
+    lines = read_lines(file)
+    return as_seen([lines[row] for row in known_rows(lines, vocabulary, str(file))], vocabulary)
