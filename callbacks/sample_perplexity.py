@@ -8,6 +8,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from callbacks.judging import sentence_loader
 from callbacks.language_judge import JudgeConfig, judged_perplexity, train_judge
 from callbacks.latents import batches_of, corpus_of, draw_rows
+from callbacks.measured import log_figure
 from callbacks.text_quality import prior_sentences
 from datamodules.errors import require
 from lightning_modules import TextModel
@@ -24,7 +25,7 @@ class SamplePerplexity(Callback):
     - `test/data_perplexity`: of the test split under the first language model, with which both are to be compared.
 
     Both language models are of one size and see equally many sentences. The first rank alone trains them, with a fixed
-    seed. It takes minutes, so it is not part of `make evaluate`.
+    seed. It takes minutes where the vocabulary or the sentences are large.
 
     Args:
         samples: Sentences that are sampled, and drawn from the training split (all of it, if it has fewer).
@@ -55,4 +56,5 @@ class SamplePerplexity(Callback):
             "data_perplexity": judged_perplexity(of_data, test),
         }
         for name, value in figures.items():
-            pl_module.log(f"test/{name}", value, rank_zero_only=True)
+            counted = len(written) if name == "forward_perplexity" else None
+            log_figure(pl_module, name, value, sentences=counted, samples=len(written))
