@@ -29,6 +29,11 @@ class Annealing(Callback, ABC):
         self.unit = unit
         self.configured: float | None = None
 
+    @property
+    def state_key(self) -> str:
+        """One schedule of a kind for each weight."""
+        return self._generate_state_key(weight=self.weight)
+
     @abstractmethod
     def value(self, time: float, configured: float) -> float:
         """The weight after `time` steps or epochs, of a model that was configured with a value."""

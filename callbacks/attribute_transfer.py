@@ -86,6 +86,11 @@ class AttributeTransfer(Callback):
         self.language_model = language_model
         self.table: Table | None = None
 
+    @property
+    def state_key(self) -> str:
+        """One study for each attribute."""
+        return self._generate_state_key(attribute=self.attribute)
+
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Checks, before anything is trained or tested, that there are a latent and sentences of both values."""
         remedy = "take it out of trainer.callbacks"

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from callbacks.latents import draw_rows, read_batch
+from callbacks.latents import corpus_of, draw_rows, read_batch
+from callbacks.measured import log_figure
 from callbacks.tables import log_picture, run_folder
 from datamodules.batch import TokenBatch
 from datamodules.errors import require
@@ -40,12 +41,15 @@ class CrossHistograms(Callback):
         self.sentences = sentences
         self.memory = memory
 
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Checks, before anything is measured, that there are two sentences to compare."""
+        require(len(corpus_of(trainer).split("test")) > 1, "CrossHistograms needs two test sentences")
+
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Computes, logs and draws."""
         if not trainer.is_global_zero or not isinstance(pl_module, TextAutoencoder):
             return
         batch = read_batch(trainer, pl_module, "test", draw_rows(trainer, "test", self.sentences))
-        require(len(batch) > 1, "CrossHistograms needs two test sentences")
         with evaluating(pl_module):
             posterior = pl_module.encode(batch)
             latents = range(pl_module.latents_per_sentence)
@@ -54,7 +58,7 @@ class CrossHistograms(Callback):
             if pl_module.stochastic:
                 tables["encoder"] = encoder_table(posterior, z_SLZ[:, 0])
         for name, table_SS in tables.items():
-            pl_module.log(f"test/{name}_confusion", confusion(table_SS), rank_zero_only=True)
+            log_figure(pl_module, f"{name}_confusion", confusion(table_SS), sentences=len(batch))
         file = run_folder(trainer, "plots", "cross_histograms.png")
         _draw(tables).savefig(file, dpi=120)
         log_picture(trainer, "cross_histograms", file)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
-from torch import tensor
+from torch import Tensor
 
 from callbacks.latents import corpus_of
 from datamodules import Reviews
@@ -39,13 +40,11 @@ class EntropyFloor(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Adds a batch's sentences."""
-        corpus = corpus_of(trainer)
         assert isinstance(pl_module, TextModel)
-        if isinstance(corpus, Reviews):
-            sentences = batch_text(pl_module.vocabulary, batch)
-            nats = tensor([-corpus.grammar.log_probability(sentence) for sentence in sentences])
+        nats_B = true_nll(trainer, pl_module, batch)
+        if nats_B is not None:
             for metric in (self.mean, self.error):
-                metric.to(pl_module.device).update(nats.to(pl_module.device))
+                metric.to(pl_module.device).update(nats_B)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Logs it."""
@@ -54,6 +53,16 @@ class EntropyFloor(Callback):
             pl_module.log("test/floor/error", self.error.compute(), sync_dist=True)
         self.mean.reset()
         self.error.reset()
+
+
+def true_nll(trainer: Trainer, model: TextModel, batch: TokenBatch) -> Tensor | None:
+    """(B,) -log p*(x) of sentences of the corpus `reviews`, nats; of no other corpus the truth is known."""
+    corpus = corpus_of(trainer)
+    if not isinstance(corpus, Reviews):
+        return None
+    sentences = batch_text(model.vocabulary, batch)
+    nats = [-corpus.grammar.log_probability(sentence) for sentence in sentences]
+    return torch.tensor(nats, dtype=torch.float64).to(model.device)
 
 
 def is_below(gap: float, sentences: int, monte_carlo_error: float | None) -> bool:

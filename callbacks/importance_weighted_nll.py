@@ -10,7 +10,9 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.progress import track
 
+from callbacks.floor import true_nll
 from callbacks.latents import corpus_of, draw_rows, read_batch
+from datamodules import Reviews
 from datamodules.batch import TokenBatch
 from datamodules.bucketing import Rows
 from datamodules.errors import require
@@ -19,6 +21,7 @@ from lightning_modules.decoding.search import evaluating
 from lightning_modules.likelihood import log_weights, rows_within
 from lightning_modules.metrics.importance import ImportanceFigures
 from lightning_modules.metrics.perplexity import OTHER_CONVENTIONS, require_conventions
+from lightning_modules.metrics.sentence_mean import SentenceMean
 
 # Sentences of about one length that are encoded together.
 GROUP = 16
@@ -28,9 +31,10 @@ class ImportanceWeightedNLL(Callback):
     """`nll_iw` and `perplexity_iw` of a test's split, and on a cadence of the validation split.
 
     In expectation an upper bound on -log p(x) under the prior N(0, I), nearer the more samples. With it come its
-    standard error over sentences and its Monte Carlo error. Of VAE-AVG `nll_iw_kl_once` is also given, in which one
-    latent's ratio of prior and posterior stands for that of all: the paper's count, no bound. Nothing is done for a
-    language model, whose NLL is exact, or a model without a posterior density.
+    standard error over sentences, its Monte Carlo error, and a sentence's mean effective number of samples: near 1, one
+    sample outweighs the others, and the estimate is far from what more samples would give. Of VAE-AVG `nll_iw_kl_once`
+    is also given, in which one latent's ratio of prior and posterior stands for that of all: the paper's count, no
+    bound. Nothing is done for a language model, whose NLL is exact, or a model without a posterior density.
 
     Args:
         samples: K, importance samples of a sentence.
@@ -80,26 +84,41 @@ class ImportanceWeightedNLL(Callback):
         counts = {"": False} | ({"_kl_once": True} if module.latents_per_sentence > 1 else {})
         conventions = self.conventions if stage == "test" else ()
         figures = {end: ImportanceFigures(module.device, once, conventions) for end, once in counts.items()}
+        floor = SentenceMean().to(module.device)
         with evaluating(module), torch.autocast(module.device.type, torch.bfloat16, enabled=self.bf16):
             for batch in self._batches(trainer, module, split):
                 found = log_weights(module, batch, self.samples, self.memory)
                 for each in figures.values():
                     each.update(found, batch.lengths)
+                if (nats_B := true_nll(trainer, module, batch)) is not None:
+                    floor.update(nats_B)
         for end, each in figures.items():
-            for (quantity, convention, error), value in each.compute().items():
-                if stage == "test" or not error:
-                    name = "_".join(filter(None, (f"{quantity}_iw{end}", convention)))
-                    module.log(f"{stage}/{name}{error}", value.float(), sync_dist=True)
+            for (quantity, convention, note), value in each.compute().items():
+                name = "_".join(filter(None, (f"{stage}/{quantity}_iw{end}", convention)))
+                if stage == "val":
+                    if not note:
+                        module.log(name, value.float(), sync_dist=True)
+                    continue
+                module.log(name + note, value.float(), sync_dist=True)
+                if not note:
+                    module.log(f"{name}/samples", float(self.samples), sync_dist=True)
+                    module.log(f"{name}/sentences", float(self._count(trainer, split)), sync_dist=True)
+            if stage == "test" and isinstance(corpus_of(trainer), Reviews):
+                module.log(f"test/nll_iw{end}/floor", floor.compute().float(), sync_dist=True)
 
     def _batches(self, trainer: Trainer, module: TextAutoencoder, split: str) -> Iterator[TokenBatch]:
         """This rank's part of the split, sentences of about one length together."""
         lengths = corpus_of(trainer).split(split).lengths
-        rows = draw_rows(trainer, split, self.sentences or len(lengths))
+        rows = draw_rows(trainer, split, self._count(trainer, split))
         rows = rows[np.argsort(lengths[rows], kind="stable")]
         mine = list(self._groups(module, rows, lengths[rows]))[trainer.global_rank :: trainer.world_size]
         silent = not trainer.is_global_zero or trainer.progress_bar_callback is None
         for group in track(mine, f"importance weights, {split}", disable=silent, transient=True):
             yield read_batch(trainer, module, split, group)
+
+    def _count(self, trainer: Trainer, split: str) -> int:
+        size = len(corpus_of(trainer).split(split))
+        return min(size, self.sentences or size)
 
     def _groups(self, module: TextAutoencoder, rows: Rows, lengths: npt.NDArray[np.int32]) -> Iterator[Rows]:
         """Sentences of about one length, no more than the memory allows of the longest one."""

@@ -17,8 +17,13 @@ from datamodules.batch import TokenBatch
 from datamodules.errors import require
 from lightning_modules import TextAutoencoder
 from lightning_modules.metrics.active_units import ActiveUnits
-from lightning_modules.metrics.entropy import NearestNeighborEntropy
-from lightning_modules.metrics.mutual_information import AggregatePosteriorKL, MutualInformation
+from lightning_modules.metrics.entropy import NearestNeighborEntropy, nearest_neighbor_entropy
+from lightning_modules.metrics.mutual_information import (
+    AggregatePosteriorKL,
+    AggregatePosteriorKLError,
+    MutualInformation,
+    MutualInformationError,
+)
 from lightning_modules.metrics.sentence_mean import SentenceMean
 
 
@@ -26,7 +31,8 @@ class LatentDiagnostics(Callback):
     """What is in z, over the test split. Nothing is done for a language model.
 
     - `test/active_units`: dimensions whose posterior mean varies by more than `threshold`;
-    - `test/latent_entropy`: entropy of the codes (samples of z), nats, beside `test/prior_entropy`, that of N(0, I);
+    - `test/latent_entropy`: entropy of the codes (samples of z), nats, beside `test/prior_entropy`, that of N(0, I),
+      and `test/prior_entropy_estimate`, the same estimate of as many draws from N(0, I), for its bias grows with Z;
     - `test/mutual_information`: I(x; z) with the aggregate posterior of the whole split, nats, beside its ceiling
       `test/mutual_information_ceiling`, the logarithm of the number of sentences;
     - `test/aggregate_posterior_kl`: how far the aggregate posterior is from the prior N(0, I), nats;
@@ -56,7 +62,12 @@ class LatentDiagnostics(Callback):
             self.units = ActiveUnits(pl_module.latent_size, self.threshold).to(device)
             self.entropy = NearestNeighborEntropy(self.neighbors).to(device)
             self.kl = SentenceMean(pl_module.latent_size).to(device)
-            figures = {"mutual_information": MutualInformation(), "aggregate_posterior_kl": AggregatePosteriorKL()}
+            figures = {
+                "mutual_information": MutualInformation(),
+                "mutual_information/error": MutualInformationError(),
+                "aggregate_posterior_kl": AggregatePosteriorKL(),
+                "aggregate_posterior_kl/error": AggregatePosteriorKLError(),
+            }
             self.information = MetricCollection(dict(figures), compute_groups=[list(figures)]).to(device)
 
     def on_test_batch_end(
@@ -85,13 +96,15 @@ class LatentDiagnostics(Callback):
         if not isinstance(pl_module, TextAutoencoder):
             return
         size = pl_module.latent_size
+        with self.units.sync_context():
+            variances_Z, count = self.units.variances(), self.units.count.clone()
+        prior_NZ = torch.randn(int(count), size, generator=torch.Generator().manual_seed(0))
         figures = {
+            "prior_entropy_estimate": nearest_neighbor_entropy(prior_NZ, self.neighbors),
             "active_units": self.units.compute().float(),
             "latent_entropy": self.entropy.compute(),
             "prior_entropy": torch.tensor(0.5 * size * math.log(2 * math.pi * math.e)),
         }
-        with self.units.sync_context():
-            variances_Z, count = self.units.variances(), self.units.count.clone()
         if pl_module.stochastic:
             kl_Z = self.kl.compute()
             figures |= self.information.compute()

@@ -25,13 +25,14 @@ class Melbo(Callback):
     """`test/melbo`: the mean of -log p(x|z), z ~ q(z|x), plus the logarithm of the number N of test sentences (eq. 16).
 
     It bounds -log p(x) of a model whose prior is the mixture of the test sentences' posteriors, not N(0, I); with
-    another N it is another number, so `test/melbo_sentences` says N. `plots/melbo.png` draws it against the number of
-    sentences, drawn at random from the split, and beyond (their appendix B). Nothing is done for a model without a
-    posterior density.
+    another N it is another number, so its `sentences` say N. `plots/melbo.csv` has it against the number of sentences,
+    drawn at random from the split, and `plots/melbo.png` what lies beyond, too (their appendix B). Nothing is done for
+    a model without a posterior density.
 
     Args:
         meet: NLL of another model, nats a sentence. `test/melbo_log10_sentences_to_meet` is then the logarithm (base
-            10) of the number of sentences at which MELBO would be as large, were the mean of -log p(x|z) the same.
+            10) of the number of sentences at which MELBO would be as large, were the mean of -log p(x|z) the same; it
+            is left out where -log p(x|z) alone is larger, which no number of sentences mends.
         trials: Random draws of each number of sentences.
         conventions: In which `test/perplexity_melbo_<convention>` is given, too; of
             `lightning_modules.metrics.perplexity.CONVENTIONS`.
@@ -40,12 +41,14 @@ class Melbo(Callback):
     def __init__(
         self, meet: float | None = None, trials: int = 200, conventions: tuple[str, ...] = OTHER_CONVENTIONS
     ) -> None:
+        require(meet is None or meet > 0, f"meet is {meet}: give the other model's NLL in nats a sentence")
         require(trials > 0, f"trials is {trials}: give 1 or more")
         require_conventions(conventions)
         self.meet = meet
         self.trials = trials
         self.conventions = tuple(conventions)
         self.nats = CatMetric()
+        self.again = CatMetric()
         self.ends = CatMetric()
         self.lengths = CatMetric()
 
@@ -61,6 +64,7 @@ class Melbo(Callback):
         """Keeps each sentence's -log p(x|z)."""
         if isinstance(pl_module, TextAutoencoder) and pl_module.stochastic:
             self.nats.to(pl_module.device).update(outputs["reconstruction"].double())
+            self.again.to(pl_module.device).update(outputs["second_reconstruction"].double())
             self.ends.to(pl_module.device).update(outputs["end"].double())
             self.lengths.to(pl_module.device).update(batch.lengths.double())
 
@@ -68,30 +72,36 @@ class Melbo(Callback):
         """Logs the figures of all ranks' sentences, and draws the curve."""
         if not isinstance(pl_module, TextAutoencoder) or not pl_module.stochastic:
             return
-        nats, ends, lengths = (_gathered(metric) for metric in (self.nats, self.ends, self.lengths))
+        nats, again, ends, lengths = (_gathered(each) for each in (self.nats, self.again, self.ends, self.lengths))
         count, mean = len(nats), float(nats.mean())
         figures = {
             "melbo": mean + math.log(count),
             "melbo/error": float(nats.std(ddof=1)) / math.sqrt(count) if count > 1 else math.nan,
-            "melbo_sentences": float(count),
+            # Of two independent draws, half the squared difference is the variance of one.
+            "melbo/monte_carlo_error": float(np.sqrt(np.square(nats - again).sum() / 2)) / count,
+            "melbo/sentences": float(count),
             "perplexity_melbo": _perplexity(nats, lengths),
         }
         for name in self.conventions:
             counted = CONVENTIONS[name]
             counts = nats if counted.end_in_nll else nats - ends
             figures[f"perplexity_melbo_{name}"] = _perplexity(counts, lengths - 1 + counted.extra_tokens)
-        if self.meet is not None:
+        if self.meet is not None and self.meet >= mean:
             figures["melbo_log10_sentences_to_meet"] = (self.meet - mean) / math.log(10)
         for name, value in figures.items():
             pl_module.log(f"test/{name}", value, sync_dist=True)
         if trainer.is_global_zero:
             file = run_folder(trainer, "plots", "melbo.png")
-            _draw(nats, self.trials, self.meet).savefig(file, dpi=120)
+            sizes = np.unique(np.geomspace(1, count, 30).astype(np.int64))
+            curve = np.column_stack((sizes, *against_sentences(nats, sizes, self.trials)))
+            header = "sentences,melbo_nats,standard_deviation_over_draws"
+            np.savetxt(file.with_suffix(".csv"), curve, delimiter=",", header=header, comments="", fmt="%.6g")
+            _draw(nats, curve, self.meet).savefig(file, dpi=120)
             log_picture(trainer, "melbo", file)
 
 
 def _gathered(metric: CatMetric) -> Nats:
-    values: Nats = torch.as_tensor(metric.compute()).double().cpu().numpy()
+    values: Nats = torch.as_tensor(metric.compute()).reshape(-1).double().cpu().numpy()
     metric.reset()
     return values
 
@@ -109,10 +119,9 @@ def against_sentences(nats: Nats, sizes: npt.NDArray[np.int64], trials: int) -> 
     return np.mean(bounds, axis=1), np.std(bounds, axis=1)
 
 
-def _draw(nats: Nats, trials: int, meet: float | None) -> Figure:
+def _draw(nats: Nats, curve: npt.NDArray[Any], meet: float | None) -> Figure:
     count, mean = len(nats), float(nats.mean())
-    sizes = np.unique(np.geomspace(1, count, 30).astype(np.int64))
-    middle, spread = against_sentences(nats, sizes, trials)
+    sizes, middle, spread = curve.T
     last = max(10.0 * count, math.exp(min(600.0, meet - mean)) if meet is not None else 0.0)
     beyond = np.geomspace(count, last, 50)
     figure = Figure(figsize=(6, 4), layout="constrained")

@@ -7,6 +7,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from callbacks.latents import labelled_means
+from callbacks.measured import log_figure
 from datamodules.errors import UsageError, require
 from lightning_modules import TextAutoencoder
 
@@ -37,7 +38,7 @@ class NeighborPurity(Callback):
         count = len(labels_B)
         require(count > self.k, f"NeighborPurity's k is {self.k}, but there are only {count} sentences: lower it")
         purity = knn_purity(means_BZ, labels_B, self.k)
-        pl_module.log("test/knn_purity", purity, rank_zero_only=True)
+        log_figure(pl_module, "knn_purity", purity, sentences=count)
 
 
 def knn_purity(z_BZ: Tensor, labels_B: Tensor, k: int) -> float:

@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from callbacks.latents import batches_of, draw_rows, posterior_means
+from callbacks.latents import batches_of, corpus_of, draw_rows, posterior_means
+from callbacks.measured import log_figure
 from callbacks.tables import log_picture, run_folder
 from datamodules.batch import TokenBatch
 from datamodules.errors import require
@@ -56,19 +57,28 @@ class NeighborhoodRecall(Callback):
         self.neighbors = neighbors
         self.ks = sorted(set(ks))
 
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Checks, before anything is measured, that there are enough sentences.
+
+        Raises:
+            UsageError: Fewer than neighbours are asked for.
+        """
+        count = min(self.sentences, len(corpus_of(trainer).split("test")))
+        most = max(self.neighbors, *self.ks)
+        enough = count > most or not isinstance(pl_module, TextAutoencoder)
+        require(enough, f"NeighborhoodRecall asks for {most} neighbours of {count} test sentences: lower its ks")
+
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Computes, logs and draws the figures."""
         if not trainer.is_global_zero or not isinstance(pl_module, TextAutoencoder):
             return
         # Shuffled, since a split may be sorted by label, which would then decide between equally far sentences.
         rows = np.random.default_rng(0).permutation(draw_rows(trainer, "test", self.sentences))
-        most = max(self.neighbors, *self.ks)
-        require(len(rows) > most, f"NeighborhoodRecall asks for {most} neighbours of {len(rows)} sentences: lower ks")
         batches = list(batches_of(trainer, pl_module, "test", rows))
         near_NM = edit_neighbors([words for batch in batches for words in _words(batch)], self.neighbors)
         recall = latent_recall(posterior_means(pl_module, batches), near_NM, self.ks)
         for k, value in zip(self.ks, recall, strict=True):
-            pl_module.log(f"test/neighborhood_recall_{k}", value, rank_zero_only=True)
+            log_figure(pl_module, f"neighborhood_recall_{k}", value, sentences=len(rows))
         file = run_folder(trainer, "plots", "neighborhood_recall.png")
         _draw(self.ks, recall, self.neighbors, len(rows)).savefig(file, dpi=150)
         log_picture(trainer, "neighborhood_recall", file)

@@ -6,6 +6,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from callbacks.latents import corpus_of
+from callbacks.measured import log_figure
 from callbacks.tables import log_table
 from datamodules import Reviews
 from datamodules.errors import require
@@ -53,7 +54,7 @@ class PriorSamples(Callback):
         if isinstance(corpus, Reviews):
             for name, sentences in (("prior_grammatical", decoded), ("prior_grammatical_sampled", sampled)):
                 share = sum(map(corpus.grammar.is_grammatical, sentences)) / len(sentences)
-                pl_module.log(f"test/{name}", share, rank_zero_only=True)
+                log_figure(pl_module, name, share, sentences=len(sentences))
 
     def _write(self, pl_module: LightningModule, count: int) -> tuple[list[str], list[str]]:
         assert isinstance(pl_module, TextModel)

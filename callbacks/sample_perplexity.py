@@ -8,6 +8,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from callbacks.judging import sentence_loader
 from callbacks.language_judge import JudgeConfig, judged_perplexity, train_judge
 from callbacks.latents import batches_of, corpus_of, draw_rows
+from callbacks.measured import log_figure
 from callbacks.text_quality import prior_sentences
 from datamodules.errors import require
 from lightning_modules import TextModel
@@ -55,4 +56,5 @@ class SamplePerplexity(Callback):
             "data_perplexity": judged_perplexity(of_data, test),
         }
         for name, value in figures.items():
-            pl_module.log(f"test/{name}", value, rank_zero_only=True)
+            counted = len(written) if name == "forward_perplexity" else None
+            log_figure(pl_module, name, value, sentences=counted, samples=len(written))

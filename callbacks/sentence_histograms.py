@@ -51,7 +51,9 @@ class SentenceHistograms(Callback):
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draws those of all ranks' sentences."""
-        nats = {name: torch.as_tensor(values.compute()).cpu().double() for name, values in self.values.items()}
+        nats = {
+            name: torch.as_tensor(values.compute()).reshape(-1).cpu().double() for name, values in self.values.items()
+        }
         if "melbo" in nats:
             nats["melbo"] = nats["melbo"] + math.log(len(nats["melbo"]))
         if nats and trainer.is_global_zero:

@@ -5,38 +5,38 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.loggers import WandbLogger
 from rich.console import Console
-from rich.table import Table
 from torchmetrics.aggregation import SumMetric
 
-from callbacks.floor import is_below
+from callbacks.figure_table import log_figure_table, print_figures
 from callbacks.latents import corpus_of
+from callbacks.measured import read_figures
 from callbacks.provenance import provenance
-from callbacks.quantities import LIKELIHOODS, quantity_of
 from callbacks.tables import run_folder
 from datamodules.batch import TokenBatch
 from lightning_modules import TextModel
 
-# How errors are logged beside a figure, and their names in the file.
-ERRORS = {"/error": "error", "/monte_carlo_error": "monte_carlo_error"}
-COLUMNS = ("quantity", "value", "error", "what it is")
 WHOLE, PART = "test_metrics.json", "partial_test_metrics.json"
 
 
 class Summary(Callback):
     """Prints a table of a test's figures and where the run's files are; writes `test_metrics.json`.
 
-    Each figure has its kind (`callbacks.quantities`) and, where it has one, its standard error over sentences and,
-    where it is a Monte Carlo estimate, the error of that. The file also says where the figures come from: corpus,
-    seed, checkpoint, commit, versions, hardware and, after a fit, how long that took and the best value of the
-    monitor, by which settings may be chosen. A test of a part of the split (`limit_test_batches`) goes into
-    `partial_test_metrics.json`: the run keeps the figures that can be cited.
+    Each figure has its kind and meaning (`callbacks.quantities`), of how many sentences it is and, where it has them,
+    its standard error over sentences, its Monte Carlo error and the number of samples behind it. The file also says
+    where the figures come from: corpus, seed, checkpoint, commit, versions, hardware and, after a fit, how long that
+    took and the best value of the monitor, by which settings may be chosen; `test_config.yaml` beside it has the
+    settings of the test.
+
+    The run keeps the figures that can be cited: a test of a part of the split, or one that measures less of the same
+    checkpoint than is there already, goes into `partial_test_metrics.json`.
     """
 
     def __init__(self) -> None:
@@ -79,10 +79,9 @@ class Summary(Callback):
         sentences = int(self.sentences.compute())  # of all ranks, so all of them ask
         if not trainer.is_global_zero:
             return
-        figures = _figures(trainer, pl_module)
         corpus = corpus_of(trainer)
         whole = len(corpus.split("test"))
-        _compare_with_floor(figures, sentences)
+        figures = read_figures(trainer, pl_module, sentences)
         record = {
             "corpus": corpus.corpus,
             "split": "test",
@@ -90,7 +89,7 @@ class Summary(Callback):
             "seed": pl_module.seed,
             "experiment": Path(trainer.default_root_dir).parent.name,
             "model": type(pl_module).__name__,
-            "checkpoint": Path(trainer.ckpt_path).name if trainer.ckpt_path else None,
+            **_checkpoint(trainer),
             "fit_seconds": self.fit_seconds,
             "validation": {pl_module.monitor: self.best},
             **provenance(pl_module.device),
@@ -98,59 +97,15 @@ class Summary(Callback):
         }
         if self.fit_seconds is None:
             record |= _of_the_fit(trainer)
-        file = run_folder(trainer, WHOLE if sentences == whole else PART)
+        file = run_folder(trainer, PART if sentences < whole or _is_less(trainer, record) else WHOLE)
         file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         counted = f"{sentences:,}" if sentences == whole else f"{sentences:,} of {whole:,}"
-        rows = _rows(figures, pl_module)
-        table = Table(title=f"{corpus.corpus}: {counted} test sentences")
-        for column in COLUMNS:
-            number = column in ("value", "error")
-            table.add_column(column, justify="right" if number else "left", no_wrap=number or column == "quantity")
-        for row in rows:
-            table.add_row(*row)
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.log_table("test_figures", columns=list(COLUMNS), data=rows)
+        log_figure_table(trainer, figures)
         console = Console()
-        console.print(table)
+        print_figures(console, f"{corpus.corpus}: {counted} test sentences", figures)
+        if file.name == PART:
+            console.print(f"these are in {PART}; {WHOLE} is for a test of all there is", soft_wrap=True)
         _print_files(console, file.parent)
-
-
-def _rows(figures: dict[str, dict[str, Any]], model: TextModel) -> list[list[str]]:
-    """The table that people read."""
-    rows = []
-    for name, figure in figures.items():
-        errors = [figure[kind] for kind in ERRORS.values() if kind in figure]
-        known = quantity_of(name.removeprefix("test/"), model.perplexities)
-        floor = f" ({figure['gap']:+.2f} to the floor)" if "gap" in figure else ""
-        below = ": BELOW THE FLOOR, no likelihood" if figure.get("below_floor") else ""
-        what = f"{figure['kind']}: {known.meaning}{floor}{below}"
-        rows.append([name, f"{figure['value']:.4f}", " / ".join(f"{value:.4f}" for value in errors), what])
-    return rows
-
-
-def _figures(trainer: Trainer, model: TextModel) -> dict[str, dict[str, Any]]:
-    """Each figure's value, errors, kind and convention, by its name."""
-    values = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
-    figures: dict[str, dict[str, Any]] = {}
-    for name, value in values.items():
-        if name.endswith(tuple(ERRORS)):
-            continue
-        known = quantity_of(name.removeprefix("test/"), model.perplexities)
-        figures[name] = {"value": value}
-        figures[name] |= {key: values[name + end] for end, key in ERRORS.items() if name + end in values}
-        figures[name] |= {"kind": known.kind} | ({"convention": known.convention} if known.convention else {})
-    return figures
-
-
-def _compare_with_floor(figures: dict[str, dict[str, Any]], sentences: int) -> None:
-    """Adds to each likelihood in nats its gap to the entropy floor, and whether it is impossibly far below."""
-    floor = figures.get("test/floor")
-    for name, figure in figures.items():
-        in_nats = "perplexity" not in name
-        if floor is not None and figure is not floor and figure["kind"] in LIKELIHOODS and in_nats:
-            figure["gap"] = figure["value"] - floor["value"]
-            figure["below_floor"] = is_below(figure["gap"], sentences, figure.get("monte_carlo_error"))
 
 
 def _print_files(console: Console, folder: Path) -> None:
@@ -164,12 +119,34 @@ def _print_files(console: Console, folder: Path) -> None:
         console.print(f"W&B was offline: {hint}", soft_wrap=True)
 
 
+def _checkpoint(trainer: Trainer) -> dict[str, Any]:
+    file = Path(trainer.ckpt_path) if trainer.ckpt_path else None
+    if file is None or not file.is_file():
+        return {"checkpoint": None if file is None else file.name}
+    saved = datetime.fromtimestamp(file.stat().st_mtime, UTC).isoformat(timespec="seconds")
+    return {"checkpoint": file.name, "checkpoint_saved": saved}
+
+
+def _is_less(trainer: Trainer, record: Mapping[str, Any]) -> bool:
+    """Whether an earlier test of the same checkpoint had more sentences, or figures that this one lacks."""
+    earlier = _noted(trainer, WHOLE)
+    same = all(earlier.get(key) == record.get(key) for key in ("checkpoint", "checkpoint_saved", "corpus"))
+    if not same or record["checkpoint"] is None:
+        return False
+    more = earlier.get("sentences", 0) > record["sentences"]
+    return more or bool(earlier.get("metrics", {}).keys() - record["metrics"].keys())
+
+
 def _of_the_fit(trainer: Trainer) -> dict[str, Any]:
     """What an earlier test of the run noted; a later one did not see the fit."""
-    for name in (WHOLE, PART):
-        try:
-            noted = json.loads(run_folder(trainer, name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        return {name: noted[name] for name in ("fit_seconds", "validation") if name in noted}
-    return {}
+    noted = _noted(trainer, WHOLE) or _noted(trainer, PART)
+    return {name: noted[name] for name in ("fit_seconds", "validation") if name in noted}
+
+
+def _noted(trainer: Trainer, name: str) -> dict[str, Any]:
+    """What an earlier test wrote; nothing if none did."""
+    try:
+        noted = json.loads(run_folder(trainer, name).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return noted if isinstance(noted, dict) else {}

@@ -17,6 +17,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.text import BLEUScore
 
 from callbacks.latents import CHUNK, corpus_of, draw_rows
+from callbacks.measured import log_figure
 from datamodules.batch import TokenBatch
 from datamodules.bucketing import BatchRows
 from datamodules.errors import require
@@ -100,9 +101,10 @@ class TextQuality(Callback):
         rows = BatchRows(draw_rows(trainer, "test", self.samples), 1.0)
         true = batch_text(pl_module.vocabulary, corpus_of(trainer).split("test")[rows])
         for order in (1, 2):
-            pl_module.log(f"test/distinct_{order}", distinct(written, order), rank_zero_only=True)
-            pl_module.log(f"test/distinct_{order}_data", distinct(true, order), rank_zero_only=True)
-        pl_module.log("test/self_bleu", self_bleu(written, self.hypotheses), rank_zero_only=True)
+            log_figure(pl_module, f"distinct_{order}", distinct(written, order), sentences=len(written))
+            log_figure(pl_module, f"distinct_{order}_data", distinct(true, order), sentences=len(true))
+        scored = min(self.hypotheses, len(written))
+        log_figure(pl_module, "self_bleu", self_bleu(written, self.hypotheses), sentences=scored)
 
 
 def reconstructions(model: TextAutoencoder, batch: TokenBatch) -> dict[str, list[str]]:

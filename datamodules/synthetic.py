@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from datasets import Dataset
 from tokenizers import Tokenizer
 
+from datamodules.errors import require
 from datamodules.grammar import ReviewGrammar
 from datamodules.sources import SPLITS
 from datamodules.text import SubsetConfig, TextDataModule
@@ -33,6 +34,11 @@ class Reviews(TextDataModule):
 
     def __init__(self, subset: SubsetConfig = SUBSET, **kwargs: Any) -> None:
         super().__init__(subset=subset, **kwargs)
+        require(
+            self.subset.max_words is None,
+            "data.subset.max_words: leave it out; the corpus reviews has 4 to 15 words a sentence and is never cut, so "
+            "that its entropy is a floor",
+        )
         self.grammar = ReviewGrammar()
 
     def make_vocabulary(self) -> Tokenizer:

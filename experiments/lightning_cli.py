@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
-from pytorch_lightning import LightningModule, Trainer
+from lightning_fabric.utilities.rank_zero import rank_zero_only
+from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import WandbLogger
 
@@ -24,19 +26,19 @@ KEYWORDS = ("last", "best", "hpc", "registry")
 
 
 class SaveConfig(SaveConfigCallback):
-    """Writes a fit's complete configuration, enough to run it again, to its run folder and to W&B."""
+    """Writes a fit's complete configuration, enough to run it again, to run folder and W&B; and a test's."""
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Called by Lightning once, on the first rank."""
-        if stage != "fit":
+        if stage not in ("fit", "test"):
             return
         data = corpus_of(trainer)
         if data.data_dir is not None:
             self.config.data.init_args.data_dir = str(data.data_dir)
-        file = Path(trainer.default_root_dir) / "config.yaml"
+        file = Path(trainer.default_root_dir) / ("config.yaml" if stage == "fit" else "test_config.yaml")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(self.parser.dump(self.config, skip_none=False), encoding="utf-8")
-        for logger in trainer.loggers:
+        for logger in trainer.loggers if stage == "fit" else ():
             if isinstance(logger, WandbLogger):
                 logger.experiment.config.update(self.config.as_dict(), allow_val_change=True)
 
@@ -102,15 +104,25 @@ class TextCLI(LightningCLI):
         _point_loggers_at(config, folder, keep_csv=self.subcommand == "fit")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Makes the trainer; what it refuses comes from the configuration.
+        """Makes the trainer; of callbacks of one kind it has the last alone.
 
         Raises:
             UsageError: Such as an accelerator that does not exist.
         """
         try:
-            return super().instantiate_trainer(**kwargs)
+            trainer = super().instantiate_trainer(**kwargs)
         except (TypeError, ValueError) as error:
             raise UsageError(str(error)) from error
+        # Two of one kind would log under the same names, of which Lightning would take the mean.
+        given: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning attaches it, untyped
+        last = {callback.state_key: callback for callback in given}
+        doubled = sorted({type(each).__name__ for each in given if last[each.state_key] is not each})
+        if doubled:
+            rank_zero_only(print)(
+                f"twice in trainer.callbacks, so that the last one counts: {', '.join(doubled)}", file=sys.stderr
+            )
+        given[:] = [each for each in given if last[each.state_key] is each]
+        return trainer
 
     def after_fit(self) -> None:
         """Tests the best checkpoint, so that a training ends with its figures."""

@@ -55,10 +55,21 @@ class LogWeights:
         return math.log(len(weights_KB)) - weights_KB.logsumexp(0)
 
     def error(self, with_end: bool = True, ratio_once: bool = False) -> Tensor:
-        """(B,) Monte Carlo standard error of `nll`, by the delta method; K must be 2 or more."""
+        """(B,) Monte Carlo standard error of `nll`, by the jackknife (Efron 1982); K must be 2 or more.
+
+        Unlike the delta method's, which is 1 nat at most, it grows with how far one sample outweighs the others.
+        """
         weights_KB = self.weights(with_end, ratio_once)
-        relative_KB = torch.softmax(weights_KB, 0) * len(weights_KB)
-        return (relative_KB.var(0) / len(weights_KB)).sqrt()
+        share_KB = torch.softmax(weights_KB, 0)
+        top_1B = weights_KB.argmax(0, keepdim=True)
+        others_1B = weights_KB.scatter(0, top_1B, float("-inf")).logsumexp(0, keepdim=True)
+        # Without one sample; where that is the heaviest, one minus its share would lose all digits.
+        rest_KB = torch.log1p(-share_KB).scatter(0, top_1B, others_1B - weights_KB.logsumexp(0, keepdim=True))
+        return (rest_KB.var(0) * (len(weights_KB) - 1) ** 2 / len(weights_KB)).sqrt()
+
+    def effective_samples(self, with_end: bool = True, ratio_once: bool = False) -> Tensor:
+        """(B,) from 1 to K: as many equal weights would be as sure (Kong 1992); few of them are a warning."""
+        return 1 / torch.softmax(self.weights(with_end, ratio_once), 0).square().sum(0)
 
 
 def log_weights(model: TextAutoencoder, batch: TokenBatch, samples: int, memory: float = 512.0) -> LogWeights:

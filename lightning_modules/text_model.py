@@ -167,7 +167,11 @@ class TextModel(LightningModule, ABC):
         return self._evaluate("val", batch)
 
     def test_step(self, batch: TokenBatch, batch_idx: int) -> dict[str, Tensor]:
-        """The objective's terms over the test split, and EOS's part as `end`; they are what callbacks get."""
+        """The objective's terms over the test split, which callbacks get.
+
+        With them come EOS's part of the likelihoods as `end` and, where latents are drawn, the `reconstruction` of
+        another draw as `second_reconstruction`.
+        """
         return self._evaluate("test", batch)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -210,7 +214,12 @@ class TextModel(LightningModule, ABC):
         figures.update(terms, batch.lengths, again)
         for name, metric in figures.items():
             self.log(f"{stage}/{name}", metric, on_epoch=True, batch_size=len(batch))
-        return terms if objective.ends is None else terms | {"end": objective.ends}
+        given = dict(terms)
+        if objective.ends is not None:
+            given["end"] = objective.ends
+        if again is not None and "reconstruction" in again:
+            given["second_reconstruction"] = again["reconstruction"]
+        return given
 
 
 def configured(kind: type[Config], value: Config | Mapping[str, Any]) -> Config:

@@ -18,9 +18,9 @@ from lightning_modules.metrics.perplexity import (
 )
 from lightning_modules.metrics.sentence_mean import MonteCarloError, SentenceError, SentenceMean
 
-# A quantity (nll, perplexity), the convention of a perplexity (empty: the default), the ending of its error or none.
+# A quantity (nll, perplexity), its convention (empty: the default), and the ending of what is noted of it, or none.
 Name = tuple[str, str, str]
-ERROR, MONTE_CARLO = "/error", "/monte_carlo_error"
+ERROR, MONTE_CARLO, EFFECTIVE = "/error", "/monte_carlo_error", "/effective_samples"
 
 
 class ImportanceFigures:
@@ -38,6 +38,7 @@ class ImportanceFigures:
             ("nll", "", ""): SentenceMean(),
             ("nll", "", ERROR): SentenceError(),
             ("nll", "", MONTE_CARLO): MonteCarloError(),
+            ("nll", "", EFFECTIVE): SentenceMean(),
         }
         for name in ("", *conventions):
             self.metrics |= {
@@ -54,7 +55,7 @@ class ImportanceFigures:
             with_end: (found.nll(with_end, self.ratio_once), found.error(with_end, self.ratio_once))
             for with_end in (True, False)
         }
-        for (_, convention, _), metric in self.metrics.items():
+        for (_, convention, note), metric in self.metrics.items():
             counted = CONVENTIONS[convention or DEFAULT_CONVENTION]
             nll_B, error_B = estimates[counted.end_in_nll]
             tokens_B = counted.tokens(lengths_B)
@@ -62,8 +63,10 @@ class ImportanceFigures:
                 metric.update(nll_B, error_B, tokens_B)
             elif isinstance(metric, Perplexity):
                 metric.update(nll_B, tokens_B)
+            elif note == EFFECTIVE:
+                metric.update(found.effective_samples(ratio_once=self.ratio_once))
             else:
-                metric.update(error_B if isinstance(metric, MonteCarloError) else nll_B)
+                metric.update(error_B if note == MONTE_CARLO else nll_B)
 
     def compute(self) -> dict[Name, Tensor]:
         """All of them."""

@@ -45,12 +45,21 @@ class PosteriorMetric(Metric, ABC):
 class MutualInformation(PosteriorMetric):
     """I(x; z) under q, estimated with the aggregate posterior of the sentences it was given (Hoffman & Johnson 2016).
 
-    The mean over sentences of log q(z|x) - log (1/N) sum_j q(z|x_j), z ~ q(z|x). It cannot exceed ln N.
+    The mean over sentences of log q(z|x) - log (1/N) sum_j q(z|x_j), z ~ q(z|x). It cannot exceed ln N. The expectation
+    of the first part is known, but the sampled one errs with the second, and the difference is surer for it.
     """
 
     def compute(self) -> Tensor:
         """Nats."""
         return mutual_information(*self.gathered())
+
+
+class MutualInformationError(PosteriorMetric):
+    """The standard error of `MutualInformation` over sentences and their samples together."""
+
+    def compute(self) -> Tensor:
+        """Nats; NaN of one sentence."""
+        return _error(_information(*self.gathered()))
 
 
 class AggregatePosteriorKL(PosteriorMetric):
@@ -62,15 +71,35 @@ class AggregatePosteriorKL(PosteriorMetric):
 
     def compute(self) -> Tensor:
         """Nats."""
-        posterior, z_NZ = self.gathered()
-        return (_aggregate(posterior, z_NZ) - standard_normal_log_prob(z_NZ.double())).mean().to(z_NZ.dtype)
+        return _distance_to_prior(*self.gathered()).mean()
+
+
+class AggregatePosteriorKLError(PosteriorMetric):
+    """The standard error of `AggregatePosteriorKL` over sentences and their samples together."""
+
+    def compute(self) -> Tensor:
+        """Nats; NaN of one sentence."""
+        return _error(_distance_to_prior(*self.gathered()))
 
 
 def mutual_information(posterior: Gaussian, z_NZ: Tensor) -> Tensor:
     """The estimate of `MutualInformation` from N posteriors and a sample of each, nats."""
-    # In float64: near a collapse it is a small difference of large numbers.
+    return _information(posterior, z_NZ).mean()
+
+
+def _information(posterior: Gaussian, z_NZ: Tensor) -> Tensor:
+    """(N,) each sentence's part of the mutual information, float64: near a collapse it is a small difference."""
     exact = Gaussian(posterior.mean.double(), posterior.log_variance.double())
-    return (exact.log_prob(z_NZ.double()) - _aggregate(posterior, z_NZ)).mean().to(z_NZ.dtype)
+    return exact.log_prob(z_NZ.double()) - _aggregate(posterior, z_NZ)
+
+
+def _distance_to_prior(posterior: Gaussian, z_NZ: Tensor) -> Tensor:
+    """(N,) each sentence's part of the aggregate posterior's KL to the prior, float64."""
+    return _aggregate(posterior, z_NZ) - standard_normal_log_prob(z_NZ.double())
+
+
+def _error(parts_N: Tensor) -> Tensor:
+    return parts_N.std() / math.sqrt(len(parts_N))
 
 
 def aggregate_log_prob(posterior: Gaussian, z_MZ: Tensor) -> Tensor:

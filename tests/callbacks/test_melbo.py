@@ -32,7 +32,7 @@ def test_the_bound_of_the_split(
     bound = nats.mean() + math.log(count)
     assert found["test/melbo"] == pytest.approx(bound, rel=1e-5)
     assert found["test/melbo/error"] == pytest.approx(nats.std(ddof=1) / math.sqrt(count), rel=1e-4)
-    assert found["test/melbo_sentences"] == count
+    assert found["test/melbo/sentences"] == count
     assert found["test/perplexity_melbo"] == pytest.approx(math.exp(bound * count / tokens), rel=1e-4)
     # EOS's part is that of the token after the last word.
     with torch.no_grad():

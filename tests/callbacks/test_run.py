@@ -152,7 +152,7 @@ def test_the_summary_holds_every_figure(
     assert record["seed"] == model.seed
     printed = capsys.readouterr().out
     for name, value in figures.items():
-        assert name in printed and f"{value:.4f}" in printed
+        assert name.removeprefix("test/") in printed and f"{value:.4f}" in printed
     assert str(tmp_path) in printed
     assert "samples/reconstructions.txt" in printed
 

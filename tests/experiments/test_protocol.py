@@ -38,7 +38,7 @@ def test_bounds_lie_in_their_order_above_the_floor(
     assert weighted["value"] >= floor["value"] and weighted["gap"] >= 0
     for figure in (elbo, weighted):
         assert figure["below_floor"] is False and figure["error"] > 0 and figure["convention"] == "eos_in_both"
-    assert figures["test/melbo"]["kind"] == "MELBO" and figures["test/melbo_sentences"]["value"] == 48
+    assert figures["test/melbo"]["kind"] == "MELBO" and figures["test/melbo"]["sentences"] == 48
     assert "importance-weighted" in printed and "to the floor" in printed
     assert (file.parent / "plots" / "melbo.png").stat().st_size > 0
 
