@@ -83,7 +83,7 @@ def test_wandb_offline(folder: Path) -> None:
     # Tables of sentences, in both forms; and pictures.
     tables = offline / "files" / "media" / "table" / "samples"
     for name in ("reconstructions", "prior", "interpolations", "tense"):
-        newest = max(tables.glob(f"{name}_*.table.json"), key=lambda file: int(file.name.split("_")[1]))
+        newest = max(tables.glob(f"{name}_[0-9]*.table.json"), key=lambda file: int(file.name.split("_")[1]))
         table = json.loads(newest.read_text())
         text = (folder / "samples" / f"{name}.txt").read_text()
         assert table["data"]
