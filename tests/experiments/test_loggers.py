@@ -91,7 +91,7 @@ def test_wandb_offline(folder: Path) -> None:
             for column, cell in zip(table["columns"], row, strict=True):
                 assert any(line.split("  ", 1)[0] == column and cell in line for line in text.splitlines())
     pictures = {file.name.split("_")[0] for file in (offline / "files" / "media" / "images" / "plots").iterdir()}
-    assert pictures == {"latent", "loss"}
+    assert pictures == {"kl", "latent", "loss"}
 
 
 def test_metrics_csv(folder: Path) -> None:
