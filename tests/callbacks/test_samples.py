@@ -131,7 +131,7 @@ def edit(one: list[str], other: list[str]) -> float:
 
 def test_the_shape_of_paths_is_one_of_two() -> None:
     with pytest.raises(UsageError, match="path is curved"):
-        Interpolations(path="curved")  # type: ignore[arg-type]
+        Interpolations(path="curved")  # type: ignore[arg-type]  # as from a YAML
 
 
 def test_one_sentence_has_no_partner(fresh: Make, folder: Make, trainer: Make, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ DIRECTIONS = ["left_to_right", "right_to_left"]
 
 
 def model(family: type[TextModel], direction: str) -> TextModel:
-    made = small(family, decoder=DecoderConfig(hidden_size=13, direction=direction))  # type: ignore[arg-type]
+    made = small(family, decoder=DecoderConfig(hidden_size=13, direction=direction))  # type: ignore[arg-type]  # one of DIRECTIONS
     enlarge(made, 4.0)
     return made
 

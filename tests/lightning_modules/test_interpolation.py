@@ -94,7 +94,7 @@ def test_each_of_several_latents_goes_its_own_path() -> None:
     ends = [made.prior_latents(SentenceRandom(torch.arange(2), seed, -1)) for seed in (0, 1)]
     assert ends[0].shape == (2, 3, 6)
     for path in ("linear", "spherical"):
-        z = latent_paths(*ends, 3, path)  # type: ignore[arg-type]
+        z = latent_paths(*ends, 3, path)  # type: ignore[arg-type]  # a parameter of the test
         torch.testing.assert_close(z[:, :, 1], latent_paths(ends[0][:, 1], ends[1][:, 1], 3, path))  # type: ignore[arg-type]
         assert [len(line) for line in interpolate(made, *ends, 3, path)] == [3, 3]  # type: ignore[arg-type]
 
