@@ -78,5 +78,6 @@ class LastCheckpoint(ModelCheckpoint):
 @rank_zero_only
 def _copy(file: Path, target: str) -> None:
     Path(target).parent.mkdir(parents=True, exist_ok=True)
-    if not (Path(target).exists() and file.samefile(target)):
+    # A copied run has one of its own already.
+    if not Path(target).exists():
         shutil.copy2(file, target)

@@ -91,3 +91,16 @@ def test_where_the_best_one_is_gone_the_next_is_the_best(tmp_path: Path) -> None
     (tmp_path / "broken" / "best.ckpt").unlink()
     run(tmp_path / "resumed", 6, ckpt_path=tmp_path / "broken" / "last.ckpt")
     assert read_checkpoint(tmp_path / "resumed" / "best.ckpt")["epoch"] == 4
+
+
+def test_a_copied_run_keeps_its_own_best_checkpoint(tmp_path: Path) -> None:
+    """A test of the copy restores the callback too, and the original may be still there."""
+    for name in ("original", "copy"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "best.ckpt").write_text(name)
+    state = BestCheckpoint(str(tmp_path / "original"), monitor="val/nll").state_dict()
+    state |= {"best_model_path": str(tmp_path / "original" / "best.ckpt"), "best_model_score": torch.tensor(1.0)}
+    copied = BestCheckpoint(str(tmp_path / "copy"), monitor="val/nll")
+    copied.load_state_dict(state)
+    assert (tmp_path / "copy" / "best.ckpt").read_text() == "copy"
+    assert copied.best_model_path == str(tmp_path / "copy" / "best.ckpt")
