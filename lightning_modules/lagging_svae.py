@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from datamodules.batch import TokenBatch
-from datamodules.errors import require
+from datamodules.errors import require, require_positive
 from lightning_modules.manual import descend
 from lightning_modules.metrics.mutual_information import MutualInformation
 from lightning_modules.optimization import make_optimizer
@@ -49,8 +49,8 @@ class LaggingVAE(SentenceVAE):
     (He et al. 2019.) The encoder's own steps begin with the batch and go on with batches drawn from the epoch's. They
     end for good after the first validation at which the mutual information I(x; z) has fallen; from then on it is the
     `SentenceVAE`. I(x; z), logged as `val/mutual_information`, is taken with the aggregate posterior of the whole
-    split (theirs: of each batch). Gradients of the encoder alone and of the decoder alone are clipped each by
-    themselves.
+    split (theirs: of each batch). As in their code, the norm by which a gradient is clipped is that of all parameters,
+    also where the encoder or the decoder moves alone.
 
     Args:
         aggressive: How long the encoder trains alone.
@@ -64,17 +64,24 @@ class LaggingVAE(SentenceVAE):
         super().__init__(**kwargs)
         schedule = self.optimizer_config.schedule
         require(schedule == "constant", f"optimizer.schedule {schedule}: with LaggingVAE, use callbacks.DecayFromBest")
+        if clip is not None:
+            require_positive("clip", clip)
         self.automatic_optimization = False
         self.aggressive = configured(AggressiveConfig, aggressive)
         self.clip = clip
         self.mutual_information = MutualInformation()
         self.visit = 0
         self._epoch_batches: tuple[int, list[Any]] = (-1, [])
-        # Buffers, so that a resume knows them.
-        self.is_aggressive: Tensor
-        self.best_information: Tensor
-        self.register_buffer("is_aggressive", torch.tensor(float(self.aggressive.max_steps > 0)))
-        self.register_buffer("best_information", torch.tensor(0.0))
+        self.is_aggressive = self.aggressive.max_steps > 0
+        self.last_information = 0.0  # theirs, too: what an encoder knows at first
+
+    def get_extra_state(self) -> Tensor:
+        """What a resume needs; no buffer, which a low precision would round."""
+        return torch.tensor([self.is_aggressive, self.last_information], dtype=torch.float64)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Goes on where the checkpoint was."""
+        self.is_aggressive, self.last_information = bool(state[0]), float(state[1])
 
     def random(self, batch: TokenBatch) -> SentenceRandom:
         """As everywhere, but fresh at each of the several visits that a sentence may get in an epoch."""
@@ -99,13 +106,13 @@ class LaggingVAE(SentenceVAE):
     def training_step(self, batch: TokenBatch, batch_idx: int) -> None:
         """The encoder's steps, if they are on, and one step of the decoder or of both."""
         encoder, decoder = cast(list[LightningOptimizer], self.optimizers())
-        aggressive = bool(self.is_aggressive)
-        if aggressive:
+        if self.is_aggressive:
             self._train_encoder(encoder, batch, batch_idx)
         objective = self.objective(batch)
         self.log_objective(batch, objective)
-        stepped = [decoder] if aggressive else [encoder, decoder]
-        descend(self, stepped, objective.loss.mean() * batch.share, self.clip, counted=True)
+        stepped = [decoder] if self.is_aggressive else [encoder, decoder]
+        loss = objective.loss.mean() * batch.share
+        descend(self, stepped, loss, self.clip, counted=True, clipped_with=self.parameters())
 
     def validation_step(self, batch: TokenBatch, batch_idx: int) -> None:
         """The objective's terms, and what the mutual information needs."""
@@ -119,8 +126,8 @@ class LaggingVAE(SentenceVAE):
         self.mutual_information.reset()
         self.log("val/mutual_information", information, sync_dist=True)
         if self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking:
-            self.is_aggressive *= float(information >= self.best_information)
-            self.best_information.copy_(information)
+            self.is_aggressive = self.is_aggressive and float(information) >= self.last_information
+            self.last_information = float(information)
 
     def _train_encoder(self, encoder: LightningOptimizer, batch: TokenBatch, batch_idx: int) -> None:
         before, losses, words = math.inf, torch.zeros((), device=self.device), 0
@@ -128,7 +135,7 @@ class LaggingVAE(SentenceVAE):
         for step, drawn in enumerate(batches, start=1):
             self.visit = batch_idx * (self.aggressive.max_steps + 1) + step
             loss = self.objective(drawn).loss
-            descend(self, [encoder], loss.mean() * drawn.share, self.clip)
+            descend(self, [encoder], loss.mean() * drawn.share, self.clip, clipped_with=self.parameters())
             if drawn.share > 0:
                 losses = losses + loss.detach().sum()
                 words += len(drawn.positions)

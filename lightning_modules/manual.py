@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from pytorch_lightning import LightningModule
@@ -16,6 +16,7 @@ def descend(
     loss: Tensor,
     clip: float | None,
     counted: bool = False,
+    clipped_with: Iterable[nn.Parameter] = (),
 ) -> None:
     """Takes one step of optimisers along the gradient of a loss with respect to their own parameters alone.
 
@@ -28,17 +29,22 @@ def descend(
         loss: This rank's part of the loss.
         clip: Greatest L2 norm of the gradient, over all of these optimisers; no limit where it is null.
         counted: Whether the last optimiser's step is the one that `global_step` counts for the batch.
+        clipped_with: Parameters that stay, but whose gradient counts in that norm.
     """
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
     parameters = [parameter for group in groups for parameter in group["params"] if parameter.requires_grad]
     scaler: torch.amp.GradScaler | None = getattr(module.trainer.precision_plugin, "scaler", None)
     scaled = loss if scaler is None else scaler.scale(loss)
-    gradients = torch.autograd.grad(scaled, parameters, allow_unused=True)
-    for parameter, gradient in zip(parameters, gradients, strict=True):
+    known = {id(parameter) for parameter in parameters}
+    others = [] if clip is None else [other for other in clipped_with if other.requires_grad and id(other) not in known]
+    gradients = torch.autograd.grad(scaled, parameters + others, allow_unused=True)
+    for parameter, gradient in zip(parameters + others, gradients, strict=True):
         gradient = torch.zeros_like(parameter) if gradient is None else gradient
         parameter.grad = module.trainer.strategy.reduce(gradient, reduce_op="mean")
     if clip is not None:
-        nn.utils.clip_grad_norm_(parameters, clip * (1.0 if scaler is None else scaler.get_scale()))
+        nn.utils.clip_grad_norm_(parameters + others, clip * (1.0 if scaler is None else scaler.get_scale()))
+    for other in others:
+        other.grad = None
     for number, optimizer in enumerate(optimizers, start=1):
         if counted and number == len(optimizers):
             optimizer.step()

@@ -76,6 +76,21 @@ class TwoParts(pl.LightningModule):
         descend(self, [first], 0.5 * (self.first * self.second).sum(), clip=None)
 
 
+class ClippedTogether(TwoParts):
+    def training_step(self, batch: Tensor) -> None:
+        first, _ = self.optimizers()
+        loss = 0.5 * (self.first.square() + self.second.square()).sum()
+        descend(self, [first], loss, clip=2.5, counted=True, clipped_with=[self.second])
+        assert self.second.grad is None
+
+
+def test_what_stays_counts_in_the_norm_where_it_is_to() -> None:
+    model = ClippedTogether()
+    trainer(max_steps=1).fit(model, torch.utils.data.DataLoader([torch.zeros(1)]))
+    # The first's part of (3, 4) / 2, where its own norm of 3 would give 2.5.
+    assert (model.first.item(), model.second.item()) == pytest.approx((1.5, 4.0), rel=1e-6)
+
+
 def test_several_optimisers_are_clipped_together_and_one_moves_its_own_alone() -> None:
     model, fitting = TwoParts(), trainer(max_steps=1)
     fitting.fit(model, torch.utils.data.DataLoader([torch.zeros(1)]))
