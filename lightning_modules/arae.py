@@ -13,11 +13,11 @@ from torch.nn.functional import normalize
 from torch.optim import Optimizer
 
 from datamodules.batch import TokenBatch
-from datamodules.errors import require
+from datamodules.errors import require, require_not_negative, require_positive
 from lightning_modules.backbone.posterior import Gaussian
 from lightning_modules.base import TextAutoencoder
 from lightning_modules.manual import descend
-from lightning_modules.optimization import make_optimizer
+from lightning_modules.optimization import make_optimizer, require_betas
 from lightning_modules.randomness import SentenceRandom
 from lightning_modules.text_model import ObjectiveTerms, configured
 
@@ -31,10 +31,10 @@ class LearnedPriorConfig:
         hidden_size: Of the two hidden layers of either network.
         critic_steps: Of the critic in each batch.
         critic_clip: The critic's parameters stay in [-critic_clip, critic_clip] (Wasserstein distance).
-        weight: Of the critic's value in the encoder's loss.
-        gradient: How the critic's gradient with respect to the latents is taken: `normalised` to the norm that the
-            reconstruction's had in the batch before, times the weight (the authors' code that clips the critic), or
-            `plain`, times the weight alone.
+        weight: Of the critic's value in the encoder's loss (the paper's lambda).
+        gradient: How the critic's gradient with respect to the latents is taken: `plain`, times the weight (the paper,
+            algorithm 1), or `normalised` to the norm that the reconstruction's had in the batch before, both in the
+            mean over sentences, times the weight (the authors' code that clips the critic, with a weight of 0.01).
         lr: Of generator and critic.
         betas: Adam's decay rates for both.
     """
@@ -43,15 +43,16 @@ class LearnedPriorConfig:
     hidden_size: int = 128
     critic_steps: int = 5
     critic_clip: float = 0.01
-    weight: float = 0.01
-    gradient: Literal["normalised", "plain"] = "normalised"
+    weight: float = 1.0
+    gradient: Literal["plain", "normalised"] = "plain"
     lr: float = 1e-4
     betas: tuple[float, float] = (0.5, 0.999)
 
     def __post_init__(self) -> None:
         for name in ("noise_size", "hidden_size", "critic_steps", "critic_clip", "lr"):
-            require(getattr(self, name) > 0, f"learned_prior.{name} is {getattr(self, name)}: give a positive number")
-        require(self.weight >= 0, f"learned_prior.weight is {self.weight}: give 0 or more")
+            require_positive(f"learned_prior.{name}", getattr(self, name))
+        require_not_negative("learned_prior.weight", self.weight)
+        require_betas("learned_prior.betas", self.betas)
 
 
 class AdversariallyRegularizedAutoencoder(TextAutoencoder):
@@ -86,7 +87,9 @@ class AdversariallyRegularizedAutoencoder(TextAutoencoder):
         super().__init__(**kwargs)
         schedule = self.optimizer_config.schedule
         require(schedule == "constant", f"optimizer.schedule {schedule}: the ARAE's is constant")
-        require(noise >= 0, f"noise is {noise}: give 0 or more")
+        require_not_negative("noise", noise)
+        if clip is not None:
+            require_positive("clip", clip)
         self.automatic_optimization = False
         self.learned_prior = configured(LearnedPriorConfig, learned_prior)
         self.clip = clip
@@ -162,7 +165,7 @@ class AdversariallyRegularizedAutoencoder(TextAutoencoder):
         objective = self.objective(batch)
         self.log_objective(batch, objective)
         descend(self, [autoencoder], objective.loss.mean() * batch.share, self.clip, counted=True)
-        self.reconstruction_norm.copy_(self._over_ranks(self._told_gradient))
+        self.reconstruction_norm.copy_(self._mean_norm(self._told_gradient, batch))
         made = self._value(self._generated(batch, self.learned_prior.critic_steps))
         descend(self, [generator], -made.mean() * batch.share, None)
 
@@ -170,17 +173,19 @@ class AdversariallyRegularizedAutoencoder(TextAutoencoder):
         if self.learned_prior.gradient == "normalised":
             real_BZ = real_BZ.detach().requires_grad_()
             (slope_BZ,) = torch.autograd.grad(self._value(real_BZ).mean() * batch.share, [real_BZ])
-            norm = self._over_ranks(slope_BZ).clamp(min=1e-12)
+            norm = self._mean_norm(slope_BZ, batch).clamp(min=1e-12)
             self.adversarial_scale.copy_(self.learned_prior.weight * self.reconstruction_norm / norm)
 
     def _note_gradient(self, gradient_BZ: Tensor) -> None:
         scaler = getattr(self._trainer and self._trainer.precision_plugin, "scaler", None)
         self._told_gradient = gradient_BZ.float() / (1.0 if scaler is None else scaler.get_scale())
 
-    def _over_ranks(self, gradient_BZ: Tensor) -> Tensor:
-        """The norm of the global batch's gradient, of which this rank has its sentences' rows."""
-        squares = self.trainer.strategy.reduce(gradient_BZ.float().square().sum(), reduce_op="sum")
-        return cast(Tensor, squares).sqrt() / self.trainer.world_size
+    def _mean_norm(self, gradient_BZ: Tensor, batch: TokenBatch) -> Tensor:
+        """The mean over the global batch's sentences, of which this rank has some, of the norms of their gradients."""
+        norms = gradient_BZ.float().norm(dim=1).sum()
+        own = torch.stack((norms, torch.full_like(norms, len(batch) if batch.share > 0 else 0)))
+        total, sentences = cast(Tensor, self.trainer.strategy.reduce(own, reduce_op="sum"))
+        return total / sentences / self.trainer.world_size
 
     def _like_weights(self, x: Tensor) -> Tensor:
         """Latents are float32 or better even where the weights are not."""

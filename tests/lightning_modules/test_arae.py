@@ -99,18 +99,18 @@ class Norms(pl.Callback):
         assert isinstance(pl_module, ARAE)
         z = pl_module.encode(BATCH).mean.detach().requires_grad_()  # before the autoencoder moves
         value = pl_module.adversarial_scale * pl_module.critic(z).mean()
-        self.adversarial.append(float(torch.autograd.grad(value, [z])[0].norm()))
+        self.adversarial.append(float(torch.autograd.grad(value, [z])[0].norm(dim=1).mean()))
 
 
 @WITHOUT_VALIDATION
 def test_the_adversarial_gradient_is_a_share_of_the_reconstructions() -> None:
-    prior = LearnedPriorConfig(noise_size=4, hidden_size=9, critic_steps=2, weight=0.3)
+    prior = LearnedPriorConfig(noise_size=4, hidden_size=9, critic_steps=2, weight=0.3, gradient="normalised")
     model, norms = model_of(learned_prior=prior, noise=0.0), Norms()
     z = model.encode(BATCH).mean.detach().requires_grad_()
     (gradient,) = torch.autograd.grad(model.reconstruction(BATCH, z).mean(), [z])
     data = loader(SENTENCES, BatchingConfig(sentences=12), training=True)
     trainer(max_epochs=4, callbacks=[norms]).fit(model, data)
-    assert norms.reconstruction[0] == pytest.approx(float(gradient.norm()), rel=1e-4)
+    assert norms.reconstruction[0] == pytest.approx(float(gradient.norm(dim=1).mean()), rel=1e-4)
     assert norms.adversarial == pytest.approx([0.0, *(0.3 * norm for norm in norms.reconstruction[:-1])], rel=1e-3)
 
 
@@ -158,9 +158,22 @@ def test_the_distance_is_the_critics_difference() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"critic_steps": 0}, {"critic_clip": 0.0}, {"weight": -1.0}, {"lr": 0.0}],
+    [
+        {"critic_steps": 0},
+        {"critic_clip": 0.0},
+        {"weight": -1.0},
+        {"lr": 0.0},
+        {"lr": float("nan")},
+        {"betas": (0.5, 2.0)},
+    ],
     ids=str,
 )
 def test_values_out_of_range_are_refused_by_name(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=f"learned_prior.{next(iter(options))}"):
         LearnedPriorConfig(**options)
+
+
+@pytest.mark.parametrize("name, value", [("clip", 0.0), ("clip", float("inf")), ("noise", float("nan"))])
+def test_its_own_values_too(name: str, value: float) -> None:
+    with pytest.raises(UsageError, match=f"{name} is {value}"):
+        model_of(**{name: value})
