@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_fabric.utilities.rank_zero import rank_zero_only
+from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 
@@ -73,6 +74,16 @@ class LastCheckpoint(ModelCheckpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """There is nothing to go on from: the next checkpoint is the last one."""
+
+
+def best_checkpoint(trainer: Trainer, monitor: str) -> ModelCheckpoint | None:
+    """What keeps the checkpoint with the best value of the family's monitor, if it has one.
+
+    A user's own `ModelCheckpoint` of another quantity may stand before it in `trainer.callbacks`.
+    """
+    kept = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
+    own = [callback for callback in kept if callback.monitor == monitor and callback.mode == "min"]
+    return next((callback for callback in own if callback.best_model_path), None)
 
 
 @rank_zero_only

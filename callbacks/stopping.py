@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.trainer.states import TrainerFn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from datamodules.errors import require
+from callbacks.checkpoints import best_checkpoint
+from datamodules.errors import require, require_not_negative
 from lightning_modules import TextModel
 from lightning_modules.checkpoint import read_checkpoint
 
@@ -26,6 +27,7 @@ class LateEarlyStopping(EarlyStopping):
 
     def __init__(self, first_epoch: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        require_not_negative("first_epoch", first_epoch)
         self.first_epoch = first_epoch
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -62,8 +64,13 @@ class DecayOnPlateau(Callback):
         stop_below: float = 0.0,
     ) -> None:
         require(0 < factor < 1, f"factor is {factor}: give a number between 0 and 1")
-        require(patience >= 0, f"patience is {patience}: give 0 or more")
-        require(min_lr >= 0, f"min_lr is {min_lr}: give 0 or more")
+        for name, value in (
+            ("patience", patience),
+            ("first_epoch", first_epoch),
+            ("min_lr", min_lr),
+            ("stop_below", stop_below),
+        ):
+            require_not_negative(name, value)
         self.factor = factor
         self.patience = patience
         self.first_epoch = first_epoch
@@ -82,7 +89,8 @@ class DecayOnPlateau(Callback):
             for optimizer in trainer.optimizers
         ]
         for plateau, state in zip(self.plateaus, self.restored, strict=False):
-            plateau.load_state_dict(state)
+            # Not the options: these are the configuration's, also where a resume has others.
+            plateau.load_state_dict({name: state[name] for name in ("best", "num_bad_epochs", "last_epoch")})
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compares, before this validation's checkpoint is written."""
@@ -123,6 +131,7 @@ class DecayFromBest(Callback):
     def __init__(self, factor: float = 0.5, patience: int = 2, first_epoch: int = 15, decays: int = 5) -> None:
         require(0 < factor < 1, f"factor is {factor}: give a number between 0 and 1")
         require(patience > 0, f"patience is {patience}: give 1 or more")
+        require_not_negative("first_epoch", first_epoch)
         require(decays > 0, f"decays is {decays}: give 1 or more")
         self.factor = factor
         self.patience = patience
@@ -159,8 +168,8 @@ class DecayFromBest(Callback):
         for optimizer in trainer.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] *= self.factor
-        checkpoint = trainer.checkpoint_callback
-        if isinstance(checkpoint, ModelCheckpoint) and checkpoint.best_model_path:
+        checkpoint = best_checkpoint(trainer, model.monitor)
+        if checkpoint is not None:
             best = read_checkpoint(checkpoint.best_model_path)["state_dict"]
             with torch.no_grad():
                 for name, parameter in model.named_parameters():

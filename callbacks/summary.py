@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.callbacks import ModelCheckpoint
 from rich.console import Console
 from torchmetrics.aggregation import SumMetric
 
+from callbacks.checkpoints import best_checkpoint
 from callbacks.figure_table import log_figure_table, print_figures
 from callbacks.latents import corpus_of
 from callbacks.measured import read_figures
@@ -53,8 +53,9 @@ class Summary(Callback):
         """Stops the clock."""
         if self.started is not None:
             self.fit_seconds = round(time.perf_counter() - self.started, 1)
-        checkpoint = trainer.checkpoint_callback
-        if isinstance(checkpoint, ModelCheckpoint) and checkpoint.best_model_score is not None:
+        assert isinstance(pl_module, TextModel)
+        checkpoint = best_checkpoint(trainer, pl_module.monitor)
+        if checkpoint is not None and checkpoint.best_model_score is not None:
             self.best = float(checkpoint.best_model_score)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -12,7 +12,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import WandbLogger
 
-from callbacks.checkpoints import BestCheckpoint, LastCheckpoint
+from callbacks.checkpoints import BestCheckpoint, LastCheckpoint, best_checkpoint
 from callbacks.latents import corpus_of
 from datamodules.errors import UsageError, require
 from datamodules.text import TextDataModule
@@ -107,12 +107,23 @@ class TextCLI(LightningCLI):
         """Makes the trainer; of callbacks of one kind it has the last alone.
 
         Raises:
-            UsageError: Such as an accelerator that does not exist.
+            UsageError: Such as an accelerator that does not exist, or an option that the family has in its own way.
         """
         try:
             trainer = super().instantiate_trainer(**kwargs)
         except (TypeError, ValueError) as error:
             raise UsageError(str(error)) from error
+        if not self.model.automatic_optimization:
+            family = type(self.model).__name__
+            require(
+                trainer.gradient_clip_val is None,
+                f"{family} clips by itself: give --model.init_args.clip instead of --trainer.gradient_clip_val",
+            )
+            require(
+                trainer.accumulate_grad_batches == 1,
+                f"{family} takes several steps in a batch, each at once: give larger batches (--data.init_args.batching"
+                ") instead of --trainer.accumulate_grad_batches",
+            )
         # Two of one kind would log under the same names, of which Lightning would take the mean.
         given: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning attaches it, untyped
         last = {callback.state_key: callback for callback in given}
@@ -128,9 +139,9 @@ class TextCLI(LightningCLI):
         """Tests the best checkpoint, so that a training ends with its figures."""
         config = self.config["fit"]
         if config.test_after_fit:
-            best = self.trainer.checkpoint_callback
-            path = best.best_model_path if isinstance(best, BestCheckpoint) else ""
-            self.trainer.test(self.model, self.datamodule, ckpt_path=path or None, verbose=False)
+            best = best_checkpoint(self.trainer, self.model.monitor)
+            path = None if best is None else best.best_model_path
+            self.trainer.test(self.model, self.datamodule, ckpt_path=path, verbose=False)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parses what `main` prepared; Lightning would warn that the process has arguments as well."""

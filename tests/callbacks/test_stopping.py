@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from callbacks import DecayFromBest, DecayOnPlateau, LateEarlyStopping
 from datamodules.bucketing import BatchingConfig
 from datamodules.errors import UsageError
 from lightning_modules import AdversariallyRegularizedAutoencoder, Autoencoder, LaggingVAE, TextModel
+from lightning_modules.checkpoint import read_checkpoint
 from lightning_modules.lagging_svae import AggressiveConfig
 from lightning_modules.optimization import OptimizerConfig
 
@@ -218,7 +220,44 @@ def test_all_rates_of_a_family_with_several_optimisers_fall() -> None:
     assert diary.rates[2] == pytest.approx([0.5 * rate for rate in diary.rates[0]])
 
 
-@pytest.mark.parametrize("name, value", [("factor", 1.0), ("factor", 0.0), ("patience", 0), ("decays", 0)])
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+def test_a_resume_takes_the_options_that_it_is_given(tmp_path: Path) -> None:
+    """One worse validation before the checkpoint, one after it."""
+
+    def kept() -> ModelCheckpoint:
+        return ModelCheckpoint(tmp_path, "{epoch}", monitor=MONITOR, save_top_k=-1, enable_version_counter=False)
+
+    run([3, 4], DecayOnPlateau(factor=0.5, patience=1), kept())
+    resumed = run([3, 4, 5, 6], DecayOnPlateau(factor=0.1, patience=1), kept(), ckpt_path=tmp_path / "epoch=1.ckpt")
+    assert [rates[0] for rates in resumed.rates] == pytest.approx([0.5, 0.05])
+
+
+def test_the_best_weights_are_by_the_familys_monitor_whatever_else_is_kept(tmp_path: Path) -> None:
+    other = ModelCheckpoint(tmp_path / "user", monitor="val/reconstruction", mode="max")
+    best = ModelCheckpoint(tmp_path / "best", monitor=MONITOR)
+    diary = run([3, 2, 4, 5], DecayFromBest(patience=1, first_epoch=2), other, best)
+    assert same(diary.started[3], diary.validated[1])
+    assert other.best_model_path and read_checkpoint(Path(best.best_model_path))["epoch"] == 1
+
+
+OPTIONS = [("factor", 1.0), ("factor", 0.0), ("patience", -1), ("first_epoch", -1), ("min_lr", math.nan)]
+
+
+@pytest.mark.parametrize("name, value", [*OPTIONS, ("stop_below", -1.0)])
+def test_impossible_options_of_a_plateau_are_refused_by_name(name: str, value: Any) -> None:
+    with pytest.raises(UsageError, match=f"{name} is {value}"):
+        DecayOnPlateau(**{name: value})
+
+
+def test_an_impossible_first_epoch_is_refused() -> None:
+    with pytest.raises(UsageError, match="first_epoch is -1"):
+        LateEarlyStopping(first_epoch=-1, monitor=MONITOR)
+
+
+REFUSED = [("factor", 1.0), ("factor", 0.0), ("patience", 0), ("decays", 0), ("first_epoch", -1)]
+
+
+@pytest.mark.parametrize("name, value", REFUSED)
 def test_impossible_options_are_refused_by_name(name: str, value: Any) -> None:
     with pytest.raises(UsageError, match=f"{name} is {value}"):
         DecayFromBest(**{name: value})

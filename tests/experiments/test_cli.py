@@ -141,6 +141,15 @@ def test_what_is_wrong_is_named(fit: Command, option: str, named: tuple[str, ...
 
 
 @pytest.mark.parametrize(
+    ("option", "instead"),
+    [("gradient_clip_val=1", "--model.init_args.clip"), ("accumulate_grad_batches=2", "--data.init_args.batching")],
+)
+def test_what_a_family_does_by_itself_is_not_asked_of_the_trainer(fit: Command, option: str, instead: str) -> None:
+    error = fit("--model=lightning_modules.AdversariallyRegularizedAutoencoder", f"--trainer.{option}")
+    assert "AdversariallyRegularizedAutoencoder" in error and instead in error and option.split("=")[0] in error
+
+
+@pytest.mark.parametrize(
     ("content", "named"),
     [
         (b"trainer: {max_epochs: [\n", ("line 2",)),
