@@ -19,6 +19,7 @@ class Autoencoder(TextAutoencoder):
     """
 
     def __init__(self, latent: Literal["mean", "sample"] = "mean", **kwargs: Any) -> None:
+        self.draws_latents = latent == "sample"  # of which the base's figures depend
         super().__init__(**kwargs)
         self.latent = latent
         self.stochastic = latent == "sample"

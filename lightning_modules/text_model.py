@@ -64,7 +64,7 @@ class TextModel(LightningModule, ABC):
     """The names that `objective` gives."""
     perplexities: ClassVar[Mapping[str, str]] = {}
     """Perplexities that evaluation reports, and the term, in nats a sentence, of which each is made."""
-    draws_latents: ClassVar[bool] = False
+    draws_latents: bool = False
     """Whether an evaluation's terms depend on random draws."""
     latent_size: int = 0
     backbone: Backbone

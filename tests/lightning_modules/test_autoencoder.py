@@ -4,14 +4,16 @@ from typing import Any
 
 import pytest
 import torch
-from models import WITHOUT_VALIDATION, fit, learner, sentences, small
+from models import WITHOUT_VALIDATION, fit, learner, loader, sentences, small, trainer
 
 from datamodules.batch import TokenBatch
+from datamodules.bucketing import BatchingConfig
 from lightning_modules import Autoencoder
 from lightning_modules.backbone.corruption import CorruptionConfig
 from lightning_modules.backbone.decoder import DecoderConfig
 from lightning_modules.decoding.search import reconstruct
 from lightning_modules.decoding.text import batch_text, to_text
+from lightning_modules.text_model import ObjectiveTerms
 
 pytestmark = WITHOUT_VALIDATION
 BATCH = TokenBatch.from_ids(sentences(12))
@@ -39,6 +41,22 @@ def test_a_sample_is_the_mean_and_the_learned_deviation_times_noise() -> None:
     assert not torch.allclose(objective.loss, model.reconstruction(BATCH, posterior.mean), atol=1e-3)
     objective.loss.sum().backward()
     assert all(bool(parameter.grad.any()) for parameter in model.backbone.posterior.scale.parameters())
+
+
+@pytest.mark.parametrize("latent, passes", [("mean", 1), ("sample", 2)])
+def test_only_what_is_drawn_has_a_monte_carlo_error_and_a_second_pass(latent: Any, passes: int) -> None:
+    class Counting(Autoencoder):
+        count = 0
+
+        def objective(self, batch: TokenBatch) -> ObjectiveTerms:
+            self.count += 1
+            return super().objective(batch)
+
+    model = small(Counting, latent=latent)
+    (found,) = trainer().test(model, loader(sentences(12), BatchingConfig(), training=False), verbose=False)
+    assert ("test/reconstruction/monte_carlo_error" in found) == (passes == 2)
+    assert found["test/reconstruction/error"] > 0
+    assert model.count == passes
 
 
 def test_samples_differ_by_number_and_by_mode_and_repeat_in_evaluation() -> None:
