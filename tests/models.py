@@ -27,6 +27,7 @@ import lightning_modules
 from datamodules.batch import TokenBatch
 from datamodules.bucketing import BatchingConfig, BatchRows, BucketSampler
 from datamodules.vocabulary import PAD, SPECIAL_TOKENS, closed_vocabulary
+from lightning_modules.arae import LearnedPriorConfig
 from lightning_modules.backbone.decoder import DecoderConfig
 from lightning_modules.backbone.encoder import EncoderConfig
 from lightning_modules.backbone.layers import EmbeddingConfig
@@ -40,6 +41,8 @@ VOCABULARY = str(closed_vocabulary(WORDS).to_str())
 FIRST_WORD = len(SPECIAL_TOKENS)
 # An optimiser whose steps are the gradients; what Adam makes of rounding errors has no bound.
 PLAIN = {"optimizer": OptimizerConfig("sgd", lr=0.01)}
+# Networks that have rates and limits of their own, large enough to see them move in a few steps.
+BRISK = {"learned_prior": LearnedPriorConfig(critic_clip=0.2, lr=0.1, weight=0.1)}
 EPOCHS = 2
 # What a family without a latent is not configured with.
 WITH_A_LATENT = ("encoder", "posterior", "corruption")
@@ -64,6 +67,12 @@ def small(family: type[Family], **options: Any) -> Family:
     if not issubclass(family, TextAutoencoder):
         chosen = {name: value for name, value in chosen.items() if name not in WITH_A_LATENT}
     return family(**chosen)
+
+
+def plain(family: type[Family]) -> Family:
+    """A small model whose steps are its gradients, each of its parts at a rate at which it moves."""
+    known = inspect.signature(family).parameters
+    return small(family, **PLAIN, **{name: value for name, value in BRISK.items() if name in known})
 
 
 def learner(family: type[Family], **options: Any) -> Family:
@@ -179,7 +188,7 @@ def train_on_a_rank(rank: int, world_size: int, folder: str, sentences: Sentence
     )
     for family in families():
         try:
-            model = small(family, **PLAIN)
+            model = plain(family)
             strategy = DDPStrategy(cluster_environment=TorchElasticEnvironment(), process_group_backend="gloo")
             fitting = trainer(max_epochs=EPOCHS, strategy=strategy, devices=world_size)
             fitting.fit(model, loader(sentences, batching, training=True, rank=rank, world_size=world_size))
