@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from datamodules.errors import require
+from datamodules.errors import require, require_finite, require_not_negative, require_positive
 from lightning_modules import TextModel
 
 
@@ -94,7 +94,9 @@ class LinearAnnealing(Annealing):
         self, weight: str, end: float, start: float = 0.0, begin: float = 0.0, unit: Literal["step", "epoch"] = "step"
     ) -> None:
         super().__init__(weight, unit)
-        require(0 <= begin < end, f"begin is {begin} and end is {end}: give 0 <= begin < end")
+        require(0 <= begin < end < math.inf, f"begin is {begin} and end is {end}: give 0 <= begin < end")
+        require_not_negative("start", start)
+        require(weight != "word_dropout" or start <= 1, f"start is {start}: word_dropout is a probability")
         self.start, self.begin, self.end = start, begin, end
 
     def value(self, time: float, configured: float) -> float:
@@ -117,7 +119,8 @@ class SigmoidAnnealing(Annealing):
         self, weight: str, middle: float, rate: float = 0.0025, unit: Literal["step", "epoch"] = "step"
     ) -> None:
         super().__init__(weight, unit)
-        require(rate > 0, f"rate is {rate}: give a positive number")
+        require_finite("middle", middle)
+        require_positive("rate", rate)
         self.middle, self.rate = middle, rate
 
     def value(self, time: float, configured: float) -> float:
@@ -147,7 +150,8 @@ class CyclicalAnnealing(Annealing):
         unit: Literal["step", "epoch"] = "step",
     ) -> None:
         super().__init__(weight, unit)
-        require(cycle > 0, f"cycle is {cycle}: give a positive length")
+        require_positive("cycle", cycle)
+        require(cycles is None or cycles > 0, f"cycles is {cycles}: give 1 or more")
         require(0 < ramp <= 1, f"ramp is {ramp}: give a share above 0, 1 at most")
         self.cycle, self.ramp, self.cycles = cycle, ramp, cycles
 
@@ -172,7 +176,7 @@ class ExponentialDecay(Annealing):
     def __init__(self, weight: str, factor: float, every: float = 1.0, unit: Literal["step", "epoch"] = "step") -> None:
         super().__init__(weight, unit)
         require(0 < factor <= 1, f"factor is {factor}: give a number above 0, 1 at most")
-        require(every > 0, f"every is {every}: give a positive number")
+        require_positive("every", every)
         self.factor, self.every = factor, every
 
     def value(self, time: float, configured: float) -> float:

@@ -10,8 +10,9 @@ from torch.func import functional_call
 from torch.nn.functional import softplus
 
 from datamodules.batch import TokenBatch
-from datamodules.errors import require
+from datamodules.errors import require_not_negative, require_positive
 from lightning_modules.base import TextAutoencoder
+from lightning_modules.optimization import require_betas
 from lightning_modules.text_model import ObjectiveTerms, configured
 
 
@@ -35,12 +36,13 @@ class AdversaryConfig:
     betas: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        require(self.weight >= 0, f"adversary.weight is {self.weight}: give 0 or more")
-        require(
-            self.log_variance_weight >= 0,
-            f"adversary.log_variance_weight is {self.log_variance_weight}: give 0 or more",
-        )
-        require(self.hidden_size > 0, f"adversary.hidden_size is {self.hidden_size}: give a positive size")
+        for name in ("weight", "log_variance_weight"):
+            require_not_negative(f"adversary.{name}", getattr(self, name))
+        require_positive("adversary.hidden_size", self.hidden_size)
+        if self.lr is not None:
+            require_positive("adversary.lr", self.lr)
+        if self.betas is not None:
+            require_betas("adversary.betas", self.betas)
 
 
 class AdversarialAutoencoder(TextAutoencoder):

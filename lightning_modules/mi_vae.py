@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from datamodules.batch import TokenBatch
-from datamodules.errors import require
+from datamodules.errors import require_not_negative
 from datamodules.vocabulary import BOS, PAD
 from lightning_modules.backbone.encoder import Encoder
 from lightning_modules.backbone.initialization import initialize
@@ -36,7 +36,7 @@ class MutualInformationConfig:
     times_kl_weight: bool = False
 
     def __post_init__(self) -> None:
-        require(self.weight >= 0, f"mutual_information.weight is {self.weight}: give 0 or more")
+        require_not_negative("mutual_information.weight", self.weight)
 
 
 class MutualInformationVAE(SentenceVAE):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch.optim import Optimizer
 
-from datamodules.errors import require
+from datamodules.errors import require, require_not_negative, require_positive
 
 
 @dataclass(frozen=True)
@@ -35,10 +34,15 @@ class OptimizerConfig:
     schedule: Literal["constant", "linear"] = "constant"
 
     def __post_init__(self) -> None:
-        require(0 < self.lr < math.inf, f"optimizer.lr is {self.lr}: give a positive learning rate")
-        require(all(0 <= beta < 1 for beta in self.betas), f"optimizer.betas are {self.betas}: give two from 0 to 1")
+        require_positive("optimizer.lr", self.lr)
+        require_betas("optimizer.betas", self.betas)
         require(0 <= self.momentum < 1, f"optimizer.momentum is {self.momentum}: give a number from 0 to 1")
-        require(self.weight_decay >= 0, f"optimizer.weight_decay is {self.weight_decay}: give 0 or more")
+        require_not_negative("optimizer.weight_decay", self.weight_decay)
+
+
+def require_betas(name: str, betas: tuple[float, float]) -> None:
+    """Raises `UsageError` unless these can be Adam's decay rates."""
+    require(all(0 <= beta < 1 for beta in betas), f"{name} are {betas}: give two from 0 to 1")
 
 
 def make_optimizer(groups: Iterable[dict[str, Any]], config: OptimizerConfig) -> Optimizer:

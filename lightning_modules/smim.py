@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from datamodules.batch import TokenBatch
-from datamodules.errors import require
+from datamodules.errors import require_not_negative
 from lightning_modules.backbone.posterior import standard_normal_log_prob
 from lightning_modules.base import TextAutoencoder
 from lightning_modules.randomness import SentenceRandom
@@ -32,9 +32,9 @@ class SentenceMIM(TextAutoencoder):
     terms = ("reconstruction", "kl", "negative_elbo", "mim_loss")
     perplexities: ClassVar[Mapping[str, str]] = {"perplexity": "negative_elbo"}
 
-    def __init__(self, prior_scale: float = 1.0, **kwargs: Any) -> None:
+    def __init__(self, prior_scale: float = 0.1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        require(prior_scale >= 0, f"prior_scale is {prior_scale}: give 0 or more")
+        require_not_negative("prior_scale", prior_scale)
         self.prior_scale = prior_scale
 
     def prior_latents(self, random: SentenceRandom) -> Tensor:

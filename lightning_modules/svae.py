@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from datamodules.batch import TokenBatch
-from datamodules.errors import require
+from datamodules.errors import require, require_not_negative
 from lightning_modules.backbone.posterior import Gaussian
 from lightning_modules.base import TextAutoencoder
 from lightning_modules.text_model import ObjectiveTerms
@@ -46,8 +46,8 @@ class SentenceVAE(TextAutoencoder):
         super().__init__(**kwargs)
         require(samples > 0, f"samples is {samples}: give 1 or more")
         require(eval_samples is None or eval_samples > 0, f"eval_samples is {eval_samples}: give 1 or more")
-        require(kl_weight >= 0, f"kl_weight is {kl_weight}: give 0 or more")
-        require(free_bits >= 0, f"free_bits is {free_bits}: give 0 or more nats")
+        require_not_negative("kl_weight", kl_weight)
+        require_not_negative("free_bits", free_bits)
         self.samples = samples
         self.eval_samples = samples if eval_samples is None else eval_samples
         self.free_bits = free_bits
@@ -63,13 +63,13 @@ class SentenceVAE(TextAutoencoder):
         """The objective with these draws of z."""
         reconstruction, ends = self.sampled_reconstruction(batch, z_LBZ)
         kl_BZ = posterior.kl_from_standard_normal()
-        kl = kl_BZ.sum(1)
-        loss = reconstruction + self.weights["kl_weight"] * self.charged(kl_BZ)
+        kl, charged = kl_BZ.sum(1), self.charged(kl_BZ)
+        loss = reconstruction + self.weights["kl_weight"] * charged
         terms = {
             "reconstruction": reconstruction,
             "kl": kl,
             "negative_elbo": reconstruction + kl,
-            "objective": reconstruction + self.kl_weight * kl,
+            "objective": reconstruction + self.kl_weight * charged,
         }
         return ObjectiveTerms(loss, terms, ends)
 

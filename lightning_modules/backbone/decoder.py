@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from datamodules.errors import require
+from datamodules.errors import require, require_positive
 from datamodules.vocabulary import BOS, UNK
 from lightning_modules.backbone.layers import Activation, Cell, Highway, recurrent
 
@@ -65,7 +65,9 @@ class DecoderConfig:
 
     def __post_init__(self) -> None:
         for name in ("hidden_size", "layers", "max_words"):
-            require(getattr(self, name) > 0, f"decoder.{name} is {getattr(self, name)}: give a positive number")
+            require_positive(f"decoder.{name}", getattr(self, name))
+        if self.concat_size is not None:
+            require_positive("decoder.concat_size", self.concat_size)
         for name in ("dropout", "input_dropout", "output_dropout"):
             require(
                 0 <= getattr(self, name) < 1, f"decoder.{name} is {getattr(self, name)}: give a probability below 1"

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from datamodules.batch import length_mask
-from datamodules.errors import require
+from datamodules.errors import require, require_positive
 from lightning_modules.backbone.layers import ACTIVATIONS, Activation, Cell, Highway, last_step, recurrent, reverse
 
 
@@ -49,8 +49,10 @@ class EncoderConfig:
     summary_activation: Activation | None = None
 
     def __post_init__(self) -> None:
-        require(self.hidden_size > 0, f"encoder.hidden_size is {self.hidden_size}: give a positive size")
-        require(self.layers > 0, f"encoder.layers is {self.layers}: give 1 or more")
+        for name in ("hidden_size", "layers"):
+            require_positive(f"encoder.{name}", getattr(self, name))
+        if self.summary_size is not None:
+            require_positive("encoder.summary_size", self.summary_size)
         require(0 <= self.dropout < 1, f"encoder.dropout is {self.dropout}: give a probability below 1")
         require(
             not self.summary_cell or (self.summary == "last" and self.cell == "lstm"),

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from datamodules.errors import require
+from datamodules.errors import require_finite, require_positive
 from lightning_modules.backbone.layers import Highway, at_least_float32
 
 
@@ -33,7 +33,9 @@ class PosteriorConfig:
     min_log_variance: float | None = None
 
     def __post_init__(self) -> None:
-        require(self.latent_size > 0, f"posterior.latent_size is {self.latent_size}: give a positive size")
+        require_positive("posterior.latent_size", self.latent_size)
+        if self.min_log_variance is not None:
+            require_finite("posterior.min_log_variance", self.min_log_variance)
 
 
 @dataclass  # not frozen: Lightning moves and converts what steps return field by field

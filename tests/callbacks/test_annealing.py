@@ -103,15 +103,25 @@ def test_a_decay_multiplies_at_once_and_only_then(configured: float) -> None:
     "kind, options, named",
     [
         (LinearAnnealing, {"begin": -1, "end": 5}, "begin"),
+        (LinearAnnealing, {"end": math.nan}, "end"),
+        (LinearAnnealing, {"end": 5, "start": -0.1}, "start"),
+        (SigmoidAnnealing, {"middle": math.nan}, "middle"),
         (SigmoidAnnealing, {"middle": 5, "rate": 0.0}, "rate"),
         (CyclicalAnnealing, {"cycle": 0}, "cycle"),
         (CyclicalAnnealing, {"cycle": 4, "ramp": 1.5}, "ramp"),
+        (CyclicalAnnealing, {"cycle": 4, "cycles": 0}, "cycles"),
+        (ExponentialDecay, {"factor": 0.5, "every": math.inf}, "every"),
         (ExponentialDecay, {"factor": 0.0}, "factor"),
     ],
 )
 def test_impossible_options_are_refused_by_name(kind: type[Annealing], options: dict[str, Any], named: str) -> None:
     with pytest.raises(UsageError, match=f"{named} is {options[named]}"):
         kind("kl_weight", **options)
+
+
+def test_a_word_dropout_above_1_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"start is 7\.0: word_dropout is a probability"):
+        LinearAnnealing("word_dropout", end=5, start=7.0)
 
 
 RAMP = [0.5 * share for share in (0, 0, 1 / 4, 2 / 4, 3 / 4, 1, 1, 1, 1, 1, 1, 1)]  # begin 1, end 5

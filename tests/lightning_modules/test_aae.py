@@ -155,7 +155,13 @@ def test_it_learns_to_reconstruct_what_it_was_shown() -> None:
 
 @pytest.mark.parametrize(
     "options, name",
-    [({"weight": -1.0}, "weight"), ({"log_variance_weight": -1.0}, "log_variance_weight"), ({"hidden_size": 0}, "hid")],
+    [
+        ({"weight": -1.0}, "weight"),
+        ({"log_variance_weight": -1.0}, "log_variance_weight"),
+        ({"hidden_size": 0}, "hid"),
+        ({"lr": -1.0}, "lr"),
+        ({"betas": (0.5, 1.5)}, "betas"),
+    ],
 )
 def test_impossible_settings_are_refused_by_name(options: dict[str, Any], name: str) -> None:
     with pytest.raises(UsageError, match=f"adversary.{name}"):

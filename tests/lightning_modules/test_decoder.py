@@ -311,3 +311,9 @@ def test_tied_weights_are_one_parameter_and_embeddings_are_shared_on_request() -
 def test_a_cell_state_is_refused_for_a_gru(kind: Any) -> None:
     with pytest.raises(UsageError, match="gru has no cell state"):
         replace(DecoderConfig(cell="gru"), initial_state=kind)
+
+
+@pytest.mark.parametrize("name", ["hidden_size", "layers", "concat_size", "max_words"])
+def test_sizes_out_of_range_are_refused_by_name(name: str) -> None:
+    with pytest.raises(UsageError, match=f"decoder.{name} is -1"):
+        DecoderConfig(**{name: -1})  # type: ignore[arg-type]  # a size each

@@ -269,3 +269,9 @@ def test_dropout_is_on_embeddings_and_between_layers_in_training_only() -> None:
     for shown in seen:
         assert abs(float((shown == 0).float().mean()) - 0.25) < 4 * (0.25 * 0.75 / shown.numel()) ** 0.5
     torch.testing.assert_close(seen[0][seen[0] > 0], torch.tensor(4 / 3).expand(int((seen[0] > 0).sum())))
+
+
+@pytest.mark.parametrize("name", ["hidden_size", "layers", "summary_size"])
+def test_sizes_out_of_range_are_refused_by_name(name: str) -> None:
+    with pytest.raises(UsageError, match=f"encoder.{name} is 0"):
+        EncoderConfig(**{name: 0})  # type: ignore[arg-type]  # a size each

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
+from datamodules.errors import UsageError
 from lightning_modules.backbone.layers import Highway
 from lightning_modules.backbone.posterior import Gaussian, PosteriorConfig, PosteriorHeads
 
@@ -136,3 +137,9 @@ def test_the_posterior_is_float32_under_autocast(options: dict[str, Any]) -> Non
 def test_the_posterior_of_a_float64_model_is_float64() -> None:
     posterior = heads().double()(drawn(B, S).double())
     assert posterior.mean.dtype == posterior.log_variance.dtype == torch.float64
+
+
+@pytest.mark.parametrize("limit", [math.nan, math.inf, -math.inf])
+def test_a_limit_that_is_no_number_is_refused(limit: float) -> None:
+    with pytest.raises(UsageError, match=r"posterior\.min_log_variance"):
+        PosteriorConfig(min_log_variance=limit)

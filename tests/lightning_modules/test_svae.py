@@ -115,6 +115,7 @@ def test_free_bits_charge_each_dimension_no_less_than_their_number() -> None:
     objective = model.objective(BATCH)
     torch.testing.assert_close(objective.loss - objective.terms["reconstruction"], expected, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(objective.terms["kl"], kl.sum(1))  # what is reported is the whole KL
+    torch.testing.assert_close(objective.terms["objective"], objective.loss)  # what checkpoints are chosen by
 
 
 def test_below_the_free_bits_the_kl_has_no_gradient() -> None:
@@ -133,7 +134,9 @@ def test_an_inputless_decoder_sees_the_sentence_through_z_alone() -> None:
     torch.testing.assert_close(nll[0][:, 1:], nll[1][:, 1:], rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("options", [{"samples": 0}, {"eval_samples": 0}, {"kl_weight": -1.0}, {"free_bits": -0.1}])
+@pytest.mark.parametrize(
+    "options", [{"samples": 0}, {"eval_samples": 0}, {"kl_weight": math.inf}, {"kl_weight": -1.0}, {"free_bits": -0.1}]
+)
 def test_values_out_of_range_are_refused_by_name(options: dict[str, float]) -> None:
     with pytest.raises(UsageError, match=next(iter(options))):
         small(SentenceVAE, **options)
