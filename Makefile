@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 export DATA_DIR
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train seeds results compare tradeoff word-dropout-sweep test test-all lint types data evaluate sample bench clean
+.PHONY: help setup train seeds grid results compare tradeoff word-dropout-sweep test test-all lint types data evaluate sample bench clean
 
 help: ## show what there is
 	@echo "make train [EXP=$(EXP)] [DATA_DIR=folder of corpora] [ARGS=\"--trainer.max_epochs=3 ...\"]"
@@ -31,6 +31,9 @@ train: setup ## train an experiment (EXP, ARGS, DATA_DIR), then test it
 
 seeds: setup ## train an experiment once for each of SEEDS="0 1 2"
 	@for seed in $(SEEDS); do $(BIN)/textae fit --config $(EXP) --seed_everything $$seed $(ARGS) || exit 1; done
+
+grid: setup ## train EXP once for each value that its paper reports (ARGS="--over OPTION VALUE VALUE ..." for others)
+	@$(BIN)/textae grid --config $(EXP) $(ARGS)
 
 results: setup ## the figures of RUN="runs/A runs/B" side by side, means over seeds (ARGS="--output FILE" writes JSON)
 	@$(BIN)/textae results $(RUN) $(ARGS)

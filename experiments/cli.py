@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import importlib
 import os
 import sys
 import warnings
@@ -16,6 +17,20 @@ UNHELPFUL_WARNINGS = (
     r".*does not have many workers.*",  # batches are read from memory-mapped files, see TextDataModule.num_workers
     r".*sync_dist=True.*",  # figures of studies that the first rank does alone
 )
+# The modules of the commands that are not Lightning's.
+COMMANDS = {
+    "grid": "grid_command",
+    "results": "results_command",
+    "compare": "compare_command",
+    "tradeoff": "tradeoff_command",
+    "word-dropout": "word_dropout_command",
+    "sample": "sample_command",
+    "reconstruct": "reconstruct_command",
+    "interpolate": "interpolate_command",
+    "traverse": "traverse_command",
+    "impute": "impute_command",
+    "transfer": "transfer_command",
+}
 HELP = """usage: textae COMMAND [options]      textae COMMAND --help for the options
 
 train and measure (a configuration is a YAML file or the name of an experiment)
@@ -24,6 +39,7 @@ train and measure (a configuration is a YAML file or the name of an experiment)
   test         test metrics:         textae test --run runs/daae_reviews
   predict      reconstructions:      textae predict --run runs/daae_reviews
   data         fetch and prepare:    textae data --config daae_yelp
+  grid         a list of values:     textae grid --config smim_ptb
   results      figures of runs:      textae results runs/daae_binary_clusters runs/aae_binary_clusters
   compare      with the papers':     textae compare runs/lm_ptb runs/svae_ptb
   tradeoff     perplexity and BLEU:  textae tradeoff runs/daae_yelp runs/aae_yelp --output tradeoff.png
@@ -76,42 +92,8 @@ def _run(command: str, rest: list[str]) -> None:
             describe(TextCLI(arguments, run=False).datamodule)
         else:
             TextCLI([command, *arguments])
-    elif command in ("sample", "reconstruct"):
-        from experiments import latent_commands
-
-        latent_commands.run(command, rest)
-    elif command == "interpolate":
-        from experiments import interpolate_command
-
-        interpolate_command.run(rest)
-    elif command == "traverse":
-        from experiments import traverse_command
-
-        traverse_command.run(rest)
-    elif command == "impute":
-        from experiments import impute_command
-
-        impute_command.run(rest)
-    elif command == "transfer":
-        from experiments import transfer_command
-
-        transfer_command.run(rest)
-    elif command == "results":
-        from experiments import results_command
-
-        results_command.run(rest)
-    elif command == "compare":
-        from experiments import compare_command
-
-        compare_command.run(rest)
-    elif command == "tradeoff":
-        from experiments import tradeoff_command
-
-        tradeoff_command.run(rest)
-    elif command == "word-dropout":
-        from experiments import word_dropout_command
-
-        word_dropout_command.run(rest)
+    elif command in COMMANDS:
+        importlib.import_module(f"experiments.{COMMANDS[command]}").run(rest)
     else:
         sys.exit(f"textae {command}: there is no such command\n{HELP}")
 

@@ -23,7 +23,7 @@ SMALL = (
     "--model.init_args.embedding.size=4",
 )
 COMMANDS = ("fit", "validate", "test", "predict", "data", "sample", "reconstruct", "interpolate", "results", "compare")
-COMMANDS += ("traverse", "tradeoff", "word-dropout")
+COMMANDS += ("traverse", "tradeoff", "word-dropout", "impute", "transfer", "grid")
 
 
 @pytest.fixture
@@ -271,7 +271,7 @@ def test_a_bug_keeps_its_traceback(textae: Command, monkeypatch: pytest.MonkeyPa
     def fail(*args: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("experiments.latent_commands.run", fail)
+    monkeypatch.setattr("experiments.sample_command.run", fail)
     with pytest.raises(ZeroDivisionError, match="a bug"):
         textae("sample")
 

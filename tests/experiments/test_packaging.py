@@ -52,7 +52,7 @@ def test_the_wheel(tracked: list[Path], tmp_path: Path) -> None:
     }
     assert expected <= names
     assert {name.split("/")[0] for name in names} == set(PACKAGES)
-    assert "experiments/_default.yaml" in names and "callbacks/py.typed" in names
+    assert {"experiments/_default.yaml", "experiments/sweeps/published.yaml"} <= names and "callbacks/py.typed" in names
     assert not any("test" in Path(name).name for name in names)
 
 
