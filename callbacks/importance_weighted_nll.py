@@ -42,8 +42,8 @@ class ImportanceWeightedNLL(Callback):
         memory: Megabytes that decoding may take at a time.
         bf16: Matrix products in bfloat16; sums and the softmax stay in float32 or better.
         every_n_epochs: Cadence of validations that measure it too; none where it is null.
-        conventions: In which a test gives `perplexity_iw_<convention>`, too; of
-            `lightning_modules.metrics.perplexity.CONVENTIONS`.
+        conventions: In which a test gives `perplexity_iw_<convention>`, too, and `nll_iw_without_eos` where one of
+            them leaves EOS out; of `lightning_modules.metrics.perplexity.CONVENTIONS`.
     """
 
     def __init__(

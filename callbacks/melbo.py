@@ -16,7 +16,7 @@ from callbacks.tables import log_picture, run_folder
 from datamodules.batch import TokenBatch
 from datamodules.errors import require
 from lightning_modules import TextAutoencoder
-from lightning_modules.metrics.perplexity import CONVENTIONS, OTHER_CONVENTIONS, require_conventions
+from lightning_modules.metrics.perplexity import CONVENTIONS, OTHER_CONVENTIONS, WITHOUT_EOS, require_conventions
 
 Nats = npt.NDArray[np.float64]
 
@@ -34,8 +34,8 @@ class Melbo(Callback):
             10) of the number of sentences at which MELBO would be as large, were the mean of -log p(x|z) the same; it
             is left out where -log p(x|z) alone is larger, which no number of sentences mends.
         trials: Random draws of each number of sentences.
-        conventions: In which `test/perplexity_melbo_<convention>` is given, too; of
-            `lightning_modules.metrics.perplexity.CONVENTIONS`.
+        conventions: In which `test/perplexity_melbo_<convention>` is given, too, and `test/melbo_without_eos` where
+            one of them leaves EOS out; of `lightning_modules.metrics.perplexity.CONVENTIONS`.
     """
 
     def __init__(
@@ -82,6 +82,8 @@ class Melbo(Callback):
             "melbo/sentences": float(count),
             "perplexity_melbo": _perplexity(nats, lengths),
         }
+        if any(not CONVENTIONS[name].end_in_nll for name in self.conventions):
+            figures[f"melbo_{WITHOUT_EOS}"] = float((nats - ends).mean()) + math.log(count)
         for name in self.conventions:
             counted = CONVENTIONS[name]
             counts = nats if counted.end_in_nll else nats - ends

@@ -39,7 +39,7 @@ class NeighborhoodRecall(Callback):
     Args:
         sentences: Sentences, at most; drawn from the split, they are also those among which neighbours are sought.
         neighbors: Neighbours in text of each sentence.
-        ks: Numbers of neighbours in z.
+        ks: Numbers of neighbours in z; those that are not below the number of sentences are left out.
 
     Raises:
         UsageError: The library rapidfuzz, which computes edit distances, is not installed.
@@ -64,9 +64,9 @@ class NeighborhoodRecall(Callback):
             UsageError: Fewer than neighbours are asked for.
         """
         count = min(self.sentences, len(corpus_of(trainer).split("test")))
-        most = max(self.neighbors, *self.ks)
-        enough = count > most or not isinstance(pl_module, TextAutoencoder)
-        require(enough, f"NeighborhoodRecall asks for {most} neighbours of {count} test sentences: lower its ks")
+        least = max(self.neighbors, min(self.ks))
+        enough = count > least or not isinstance(pl_module, TextAutoencoder)
+        require(enough, f"NeighborhoodRecall asks for {least} neighbours of {count} test sentences: lower its ks")
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Computes, logs and draws the figures."""
@@ -76,11 +76,12 @@ class NeighborhoodRecall(Callback):
         rows = np.random.default_rng(0).permutation(draw_rows(trainer, "test", self.sentences))
         batches = list(batches_of(trainer, pl_module, "test", rows))
         near_NM = edit_neighbors([words for batch in batches for words in _words(batch)], self.neighbors)
-        recall = latent_recall(posterior_means(pl_module, batches), near_NM, self.ks)
-        for k, value in zip(self.ks, recall, strict=True):
+        ks = [k for k in self.ks if k < len(rows)]
+        recall = latent_recall(posterior_means(pl_module, batches), near_NM, ks)
+        for k, value in zip(ks, recall, strict=True):
             log_figure(pl_module, f"neighborhood_recall_{k}", value, sentences=len(rows))
         file = run_folder(trainer, "plots", "neighborhood_recall.png")
-        _draw(self.ks, recall, self.neighbors, len(rows)).savefig(file, dpi=150)
+        _draw(ks, recall, self.neighbors, len(rows)).savefig(file, dpi=150)
         log_picture(trainer, "neighborhood_recall", file)
 
 

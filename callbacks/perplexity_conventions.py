@@ -1,4 +1,4 @@
-"""Perplexities as other papers count them."""
+"""Likelihoods and perplexities as other papers count them."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ from lightning_modules import TextModel
 from lightning_modules.metrics.perplexity import (
     CONVENTIONS,
     OTHER_CONVENTIONS,
+    WITHOUT_EOS,
     Perplexity,
     PerplexityError,
     require_conventions,
 )
+from lightning_modules.metrics.sentence_mean import SentenceError, SentenceMean
 
 
 class PerplexityConventions(Callback):
     """Each perplexity of the family in other conventions, from the very same likelihoods.
 
-    A test gives `test/<perplexity>_<convention>` and its standard error over sentences, such as
-    `test/perplexity_eos_in_neither`. The default, `eos_in_both`, is what `test/perplexity` has anyway;
-    `ImportanceWeightedNLL` and `Melbo` have the same setting. A paper that splits words otherwise counts other tokens,
-    too: for that the corpus is to be prepared with its tokeniser.
+    A test gives `test/<perplexity>_<convention>`, such as `test/perplexity_eos_in_neither`, and, where one of the
+    conventions leaves EOS out of the likelihood, `test/<likelihood>_without_eos` in nats a sentence, such as
+    `test/negative_elbo_without_eos`; each with its standard error over sentences. The default, `eos_in_both`, is what
+    `test/perplexity` has anyway; `ImportanceWeightedNLL` and `Melbo` have the same setting. A paper that splits words
+    otherwise counts other tokens, too: for that the corpus is to be prepared with its tokeniser.
 
     Args:
         conventions: Names of `lightning_modules.metrics.perplexity.CONVENTIONS`.
@@ -33,6 +36,7 @@ class PerplexityConventions(Callback):
         require_conventions(conventions)
         self.conventions = tuple(conventions)
         self.metrics: dict[str, tuple[str, Perplexity, PerplexityError]] = {}
+        self.without_eos: dict[str, tuple[SentenceMean, SentenceError]] = {}
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts anew."""
@@ -45,6 +49,11 @@ class PerplexityConventions(Callback):
             )
             for name in pl_module.perplexities
             for convention in self.conventions
+        }
+        left_out = any(not CONVENTIONS[convention].end_in_nll for convention in self.conventions)
+        self.without_eos = {
+            term: (SentenceMean().to(pl_module.device), SentenceError().to(pl_module.device))
+            for term in (pl_module.perplexities.values() if left_out else ())
         }
 
     def on_test_batch_end(
@@ -63,9 +72,15 @@ class PerplexityConventions(Callback):
             nll_B = outputs[pl_module.perplexities[name.removesuffix(f"_{convention}")]]
             for metric in metrics:
                 metric.update(counted.nats(nll_B, outputs["end"]), counted.tokens(batch.lengths))
+        for term, pair in self.without_eos.items():
+            for each in pair:
+                each.update(outputs[term] - outputs["end"])
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Logs the figures of all ranks' sentences."""
         for name, (_, perplexity, error) in self.metrics.items():
             pl_module.log(f"test/{name}", perplexity.compute().float(), sync_dist=True)
             pl_module.log(f"test/{name}/error", error.compute().float(), sync_dist=True)
+        for term, (mean, of_mean) in self.without_eos.items():
+            pl_module.log(f"test/{term}_{WITHOUT_EOS}", mean.compute().float(), sync_dist=True)
+            pl_module.log(f"test/{term}_{WITHOUT_EOS}/error", of_mean.compute().float(), sync_dist=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from lightning_modules.metrics.perplexity import CONVENTIONS
+from lightning_modules.metrics.perplexity import CONVENTIONS, WITHOUT_EOS
 from lightning_modules.metrics.perplexity import DEFAULT_CONVENTION as EOS_IN_BOTH
 
 Kind = Literal[
@@ -36,6 +36,8 @@ class Quantity:
     convention: str | None = None
 
 
+# The convention of nats without EOS, whatever a perplexity divides them by.
+EOS_IN_NEITHER = "eos_in_neither"
 # Kinds that are compared with the entropy floor, where there is one.
 LIKELIHOODS: tuple[Kind, ...] = ("exact", "upper bound", "importance-weighted", "MELBO", "no bound")
 # From where reconstructions are decoded.
@@ -141,11 +143,13 @@ def quantity_of(name: str, perplexities: Mapping[str, str]) -> Quantity:
     """What a figure is.
 
     Args:
-        name: Without `test/`; a perplexity in another convention has that at its end.
+        name: Without `test/`; a perplexity in another convention has that at its end, nats without EOS say so there.
         perplexities: Of the family, with the terms of which they are made: they are of these terms' kind.
     """
     convention = next((known for known in CONVENTIONS if name.endswith(f"_{known}")), None)
-    base = name.removesuffix(f"_{convention}")
+    base = name.removesuffix(f"_{convention}").removesuffix(f"_{WITHOUT_EOS}")
+    if base != name and convention is None:
+        convention = EOS_IN_NEITHER
     known = QUANTITIES.get(base) or TRANSFER.get(base.partition("_")[2], UNKNOWN)
     made_of = QUANTITIES.get(perplexities.get(base, base), UNKNOWN)
     kind = known.kind if known.kind == "no bound" else made_of.kind

@@ -25,7 +25,7 @@ class SamplePerplexity(Callback):
     - `test/data_perplexity`: of the test split under the first language model, with which both are to be compared.
 
     Both language models are of one size and see equally many sentences. The first rank alone trains them, with a fixed
-    seed. It takes minutes, so it is not part of `make evaluate`.
+    seed, which takes minutes.
 
     Args:
         samples: Sentences that are sampled, and drawn from the training split (all of it, if it has fewer).

@@ -12,25 +12,37 @@ from rich.console import Console
 
 from datamodules.errors import require
 from experiments.comparison import print_comparison
-from experiments.figures import LIKELIHOODS, QUANTITIES, Figure, Row
-from experiments.published import content, published_rows
+from experiments.figures import GAP, LIKELIHOODS, QUANTITIES, Figure, Row
+from experiments.published import content, melbo_note, published_rows
 from experiments.records import Run, by_title, mean_and_std, read_runs
 from experiments.runs import write_json
+from lightning_modules.metrics.perplexity import CONVENTIONS, OTHER_CONVENTIONS, WITHOUT_EOS
+
+# What published figures of words by TweetTokenizer are counted like, by their names in `results/published.yaml`.
+PUBLISHED_AS = {"eos_in_tokens": "tweet_words_plus_1"}
 
 
 def run(args: list[str]) -> None:
     """Prints a table for each corpus: the runs, means over seeds, and the published rows.
 
     A column holds figures of one quantity and token convention, which are exact or upper bounds, or all of one other
-    kind. Where the terminal is too narrow, the conventions follow one another.
+    kind. Runs are shown in the default convention, in those of published figures, and in those that are asked for.
+    Where the terminal is too narrow, the conventions follow one another.
     """
     parser = argparse.ArgumentParser(prog="textae compare", exit_on_error=False)
     parser.add_argument("runs", nargs="+", help="run folders, or experiments' folders: all of their runs")
     parser.add_argument("--corpus", metavar="NAME", help="only this one of the runs' corpora, such as ptb")
+    parser.add_argument(
+        "--conventions",
+        nargs="+",
+        default=[],
+        choices=OTHER_CONVENTIONS,
+        help="also of the runs in these conventions, which `make evaluate` measures",
+    )
     parser.add_argument("--output", metavar="FILE", help="write the rows as JSON")
     parser.add_argument("--no-published", action="store_true", help="leave out what papers print")
     options = parser.parse_args(args)
-    corpora = _measured(read_runs(options.runs))
+    corpora = _measured(read_runs(options.runs), options.conventions)
     if options.corpus is not None:
         known = f"no run is of the corpus {options.corpus}; there are: {', '.join(corpora)}"
         require(options.corpus in corpora, known)
@@ -42,24 +54,33 @@ def run(args: list[str]) -> None:
     print_comparison(Console(markup=False, highlight=False), corpora)
 
 
-def _measured(runs: Sequence[Run]) -> dict[str, list[Row]]:
+def _measured(runs: Sequence[Run], conventions: Sequence[str]) -> dict[str, list[Row]]:
     """A row for each model, by corpus."""
     corpora: dict[str, list[Run]] = {}
     for found in runs:
         require("corpus" in found.record, f"{found.title}: its test_metrics.json names no corpus; test the run again")
         corpora.setdefault(str(found.record["corpus"]), []).append(found)
-    return {corpus: [_row(corpus, *seeds) for seeds in by_title(found).items()] for corpus, found in corpora.items()}
+    return {
+        corpus: [_row(corpus, title, seeds, conventions) for title, seeds in by_title(found).items()]
+        for corpus, found in corpora.items()
+    }
 
 
-def _row(corpus: str, title: str, runs: Sequence[Run]) -> Row:
+def _row(corpus: str, title: str, runs: Sequence[Run], conventions: Sequence[str]) -> Row:
     figures, notes = [], []
     for name, quantity in QUANTITIES.items():
-        found = [run.record["metrics"][f"test/{name}"] for run in runs if f"test/{name}" in run.record["metrics"]]
+        found = _found(runs, name)
         if found:
-            mean, std = mean_and_std([figure["value"] for figure in found])
-            figures.append(Figure(quantity, found[0]["kind"], _convention(found[0], runs[0]), mean, std))
+            kind, convention = found[0]["kind"], _convention(found[0], runs[0])
+            figures.append(_figure(quantity, kind, convention, [figure["value"] for figure in found]))
+            gaps = [figure["gap"] for figure in found if "gap" in figure and quantity == "nll"]
+            if gaps:
+                figures.append(_figure(GAP, kind, convention, gaps))
         if any(figure.get("below_floor") for figure in found):
             notes.append(f"{name} is below the entropy floor: no likelihood")
+        if name == "melbo" and found:
+            notes.append(melbo_note(*sorted({figure["sentences"] for figure in found if "sentences" in figure})))
+    figures += _in_other_conventions(runs, conventions)
     ours = {run.record["sentences"] for run in runs if "sentences" in run.record}
     theirs = content()["corpora"].get(corpus, {}).get("test")
     if theirs is not None and ours - {theirs}:
@@ -68,12 +89,43 @@ def _row(corpus: str, title: str, runs: Sequence[Run]) -> Row:
     return Row(corpus, title, tuple(figures), seeds=seeds, runs=len(runs), notes=tuple(notes))
 
 
+def _found(runs: Sequence[Run], name: str) -> list[dict[str, Any]]:
+    """A figure of each run that has it."""
+    return [run.record["metrics"][f"test/{name}"] for run in runs if f"test/{name}" in run.record["metrics"]]
+
+
+def _figure(quantity: str, kind: str, convention: str | None, values: Sequence[float]) -> Figure:
+    return Figure(quantity, kind, convention, *mean_and_std(values))
+
+
+def _in_other_conventions(runs: Sequence[Run], conventions: Sequence[str]) -> list[Figure]:
+    """Likelihoods as they are counted elsewhere, where that is asked for or published figures are counted like that."""
+    figures = []
+    for convention in OTHER_CONVENTIONS:
+        published = PUBLISHED_AS.get(convention) if _is_split_by_us(runs[0]) else None
+        if published is None and convention not in conventions:
+            continue
+        nats = WITHOUT_EOS if not CONVENTIONS[convention].end_in_nll else ""
+        for name, quantity in QUANTITIES.items():
+            ending = nats if quantity in ("nll", "nll_iw") else convention
+            found = _found(runs, f"{name}_{ending}" if ending else name)
+            if found and found[0]["kind"] in LIKELIHOODS:
+                named = published or _convention({**found[0], "convention": convention}, runs[0])
+                figures.append(_figure(quantity, found[0]["kind"], named, [figure["value"] for figure in found]))
+    return figures
+
+
+def _is_split_by_us(run: Run) -> bool:
+    """Whether the words are NLTK's TweetTokenizer's rather than the corpus' own."""
+    data = {key: run.configuration.get(f"data.init_args.{key}") for key in ("data_dir", "hub.repository")}
+    return bool(
+        run.configuration.get("data.init_args.hub.tweet_tokenize") and data["hub.repository"] and not data["data_dir"]
+    )
+
+
 def _convention(figure: Mapping[str, Any], run: Run) -> str | None:
     """A likelihood's convention, which names who split the words where these are not the corpus' own."""
     if figure["kind"] not in LIKELIHOODS:
         return None
-    data = {key: run.configuration.get(f"data.init_args.{key}") for key in ("data_dir", "hub.repository")}
-    split = (
-        run.configuration.get("data.init_args.hub.tweet_tokenize") and data["hub.repository"] and not data["data_dir"]
-    )
-    return str(figure.get("convention", "unknown tokens")) + (", TweetTokenizer" if split else "")
+    split = ", TweetTokenizer" if _is_split_by_us(run) else ""
+    return str(figure.get("convention", "unknown tokens")) + split

@@ -10,11 +10,12 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from experiments.figures import Column, Figure, Row, columns_of
+from experiments.figures import GAP, Column, Figure, Row, columns_of
 from experiments.published import content, conventions
 
 HEADINGS = {
     "nll": "NLL",
+    GAP: "above the\nfloor",
     "nll_iw": "NLL,\nsampled",
     "perplexity": "perplexity",
     "perplexity_iw": "perplexity,\nsampled",
@@ -121,7 +122,7 @@ def _table(title: str, rows: Sequence[Row], columns: Sequence[Column], notes: Se
 
 
 def _cell(figure: Figure) -> str:
-    mark = MARKS.get(figure.kind, "")
+    mark = "" if figure.quantity == GAP else MARKS.get(figure.kind, "")
     if figure.printed is not None:
         return figure.printed if figure.printed.startswith(">") else mark + figure.printed
     digits = 3 if figure.quantity == "reconstruction_bleu" else 2

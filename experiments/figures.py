@@ -23,6 +23,9 @@ QUANTITIES = {
     "mutual_information": "mutual_information",
     "reconstruction_bleu": "reconstruction_bleu",
 }
+# How far an NLL is above the entropy floor of the same sentences; with these its columns come in this order.
+GAP = "gap"
+ORDER = ("nll", GAP, *dict.fromkeys(quantity for quantity in QUANTITIES.values() if quantity != "nll"))
 # The kinds of a likelihood, in the order of their columns; `unstated` where a paper that quotes another does not say.
 LIKELIHOODS = ("exact", "upper bound", "importance-weighted", "MELBO", "no bound", "unstated")
 # These share a column, where each figure is marked; each of the others has its own.
@@ -34,7 +37,7 @@ class Column:
     """Where figures stand that may be compared.
 
     Attributes:
-        quantity: A value of `QUANTITIES`.
+        quantity: One of `ORDER`.
         kind: The kind of all figures; empty where they are exact or bounds, or no likelihoods.
         convention: Which tokens count; none where that does not matter.
     """
@@ -49,7 +52,7 @@ class Figure:
     """A number and what it is.
 
     Attributes:
-        quantity: A value of `QUANTITIES`.
+        quantity: One of `ORDER`.
         kind: One of `callbacks.quantities.Kind`, or unstated.
         convention: Which tokens count, by its name in `results/published.yaml`; none where that does not matter.
         value: Its mean over runs.
@@ -101,10 +104,9 @@ def columns_of(rows: Iterable[Row]) -> list[Column]:
     found = dict.fromkeys(figure.column for row in rows for figure in row.figures)
     conventions = list(dict.fromkeys(column.convention for column in found if column.convention is not None))
     kinds = ("", *LIKELIHOODS)
-    quantities = list(dict.fromkeys(QUANTITIES.values()))
 
     def place(column: Column) -> tuple[int, int, int]:
         convention = len(conventions) if column.convention is None else conventions.index(column.convention)
-        return convention, kinds.index(column.kind), quantities.index(column.quantity)
+        return convention, kinds.index(column.kind), ORDER.index(column.quantity)
 
     return sorted(found, key=place)

@@ -35,6 +35,11 @@ def conventions() -> dict[str, str]:
     return own | content()["conventions"]
 
 
+def melbo_note(*sentences: int) -> str:
+    """What MELBO says nothing without: of how many test sentences it is."""
+    return f"MELBO with N = {' and '.join(f'{count:,}' for count in sentences)}"
+
+
 def _row(table: Mapping[str, Any], row: Mapping[str, Any]) -> Row:
     paper = content()["papers"][table["paper"]]
     figures = [
@@ -45,6 +50,9 @@ def _row(table: Mapping[str, Any], row: Mapping[str, Any]) -> Row:
     if "kl" in row:
         figures.append(replace(_read(row["kl"]), quantity="kl", kind="part"))
     settings = (f"{name}={value}" for name, value in row.get("settings", {}).items())
+    notes = [content()["notes"][name] for name in [*table.get("notes", []), *row.get("notes", [])]]
+    if "MELBO" in row:
+        notes.append(melbo_note(content()["corpora"][table["corpus"]]["test"]))
     place = f"table {table['table']}" if "table" in table else f"in {table['quoted']}"
     return Row(
         corpus=table["corpus"],
@@ -53,7 +61,7 @@ def _row(table: Mapping[str, Any], row: Mapping[str, Any]) -> Row:
         source=f"{paper['short']}, {place}",
         paper=table["paper"],
         runs=paper.get("runs"),
-        notes=tuple(content()["notes"][name] for name in [*table.get("notes", []), *row.get("notes", [])]),
+        notes=tuple(notes),
     )
 
 

@@ -12,13 +12,15 @@ from lightning_modules.likelihood import LogWeights
 from lightning_modules.metrics.perplexity import (
     CONVENTIONS,
     DEFAULT_CONVENTION,
+    WITHOUT_EOS,
     Perplexity,
     PerplexityError,
     PerplexityMonteCarloError,
 )
 from lightning_modules.metrics.sentence_mean import MonteCarloError, SentenceError, SentenceMean
 
-# A quantity (nll, perplexity), its convention (empty: the default), and the ending of what is noted of it, or none.
+# A quantity (nll, perplexity), its convention (empty: the default; `WITHOUT_EOS` of nats), and the ending of what is
+# noted of it, or none.
 Name = tuple[str, str, str]
 ERROR, MONTE_CARLO, EFFECTIVE = "/error", "/monte_carlo_error", "/effective_samples"
 
@@ -40,6 +42,12 @@ class ImportanceFigures:
             ("nll", "", MONTE_CARLO): MonteCarloError(),
             ("nll", "", EFFECTIVE): SentenceMean(),
         }
+        if any(not CONVENTIONS[name].end_in_nll for name in conventions):
+            self.metrics |= {
+                ("nll", WITHOUT_EOS, ""): SentenceMean(),
+                ("nll", WITHOUT_EOS, ERROR): SentenceError(),
+                ("nll", WITHOUT_EOS, MONTE_CARLO): MonteCarloError(),
+            }
         for name in ("", *conventions):
             self.metrics |= {
                 ("perplexity", name, ""): Perplexity(),
@@ -56,8 +64,8 @@ class ImportanceFigures:
             for with_end in (True, False)
         }
         for (_, convention, note), metric in self.metrics.items():
-            counted = CONVENTIONS[convention or DEFAULT_CONVENTION]
-            nll_B, error_B = estimates[counted.end_in_nll]
+            counted = CONVENTIONS[convention if convention in CONVENTIONS else DEFAULT_CONVENTION]
+            nll_B, error_B = estimates[counted.end_in_nll and convention != WITHOUT_EOS]
             tokens_B = counted.tokens(lengths_B)
             if isinstance(metric, PerplexityMonteCarloError):
                 metric.update(nll_B, error_B, tokens_B)

@@ -121,6 +121,8 @@ CONVENTIONS = {
     "bos_and_eos": Convention(True, 2, "EOS in the likelihood, BOS and EOS in the tokens"),
 }
 DEFAULT_CONVENTION = "eos_in_both"
+# The ending of a figure in nats a sentence that leaves EOS out, as two of the others do.
+WITHOUT_EOS = "without_eos"
 # What papers count instead.
 OTHER_CONVENTIONS = ("eos_in_neither", "eos_in_tokens", "bos_and_eos")
 

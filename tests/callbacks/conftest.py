@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -37,9 +38,10 @@ def reviews(eval_sentences: int = 256) -> Reviews:
     )
 
 
-def untrained(vocabulary: str, latent_size: int = 6) -> Autoencoder:
+def untrained(vocabulary: str, latent_size: int = 6, latent: Literal["mean", "sample"] = "mean") -> Autoencoder:
     torch.manual_seed(0)
     return Autoencoder(
+        latent,
         vocabulary=vocabulary,
         embedding=EmbeddingConfig(32),
         encoder=EncoderConfig(cell="gru", hidden_size=48),

@@ -22,8 +22,7 @@ def test_the_bound_of_the_split(
     size: int, fresh: Make, corpus: Make, trainer: Make, test_sentences: list[str], tmp_path: Path
 ) -> None:
     data = corpus(eval_sentences=size)
-    model = fresh(data.vocabulary_json)
-    model.stochastic = True
+    model = fresh(data.vocabulary_json, latent="sample")
     (found,) = trainer(Melbo(meet=200.0, trials=3)).test(model, data, verbose=False)
     batch = text_batch(model.vocabulary, test_sentences)
     with torch.no_grad():
@@ -36,7 +35,7 @@ def test_the_bound_of_the_split(
     assert found["test/perplexity_melbo"] == pytest.approx(math.exp(bound * count / tokens), rel=1e-4)
     # EOS's part is that of the token after the last word.
     with torch.no_grad():
-        z = model.sample_latent(batch, model.encode(batch)) if model.latent == "sample" else model.encode(batch).mean
+        z = model.sample_latent(batch, model.encode(batch))
         tokens_nll = model.token_nll(batch, z).double()
     ends = tokens_nll[torch.arange(count), batch.lengths - 1].numpy()
     apart = float((nats - ends).mean()) + math.log(count)
@@ -46,6 +45,7 @@ def test_the_bound_of_the_split(
         ("bos_and_eos", bound * count, tokens + count),
     ):
         assert found[f"test/perplexity_melbo_{convention}"] == pytest.approx(math.exp(total / counted), rel=1e-4)
+    assert found["test/melbo_without_eos"] == pytest.approx(apart, rel=1e-5)
     # At that many sentences the bound is what was to be met.
     needed = 10 ** found["test/melbo_log10_sentences_to_meet"]
     assert nats.mean() + math.log(needed) == pytest.approx(200.0, rel=1e-4)

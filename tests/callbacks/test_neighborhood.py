@@ -163,10 +163,18 @@ def test_of_short_sentences(fresh: Make, folder: Make, trainer: Make, means: Mak
     assert figures["test/neighborhood_recall_9"] == pytest.approx(expected, abs=1e-6)
 
 
-def test_figures_have_meanings(model: Any, corpus: Make, trainer: Make) -> None:
-    with pytest.raises(UsageError, match="100 neighbours of 90 test sentences"):
-        trainer(NeighborhoodRecall()).test(model, datamodule=corpus(), verbose=False)
+def test_figures_have_meanings() -> None:
     assert {f"neighborhood_recall_{k}" for k in NeighborhoodRecall().ks} <= QUANTITIES.keys()
+
+
+def test_of_a_small_split_the_ks_that_fit(model: Any, corpus: Make, trainer: Make) -> None:
+    """Of 90 sentences each has 89 others."""
+    [figures] = trainer(NeighborhoodRecall(ks=(10, 80, 90, 100))).test(model, datamodule=corpus(), verbose=False)
+    measured = {name for name in figures if name.startswith("test/neighborhood") and name[-1].isdigit()}
+    assert measured == {"test/neighborhood_recall_10", "test/neighborhood_recall_80"}
+    for options in ({"ks": (90, 100)}, {"neighbors": 90}):
+        with pytest.raises(UsageError, match="90 neighbours of 90 test sentences"):
+            trainer(NeighborhoodRecall(**options)).test(model, datamodule=corpus(), verbose=False)
 
 
 def test_nothing_is_done_for_a_language_model(corpus: Make, trainer: Make, tmp_path: Path) -> None:

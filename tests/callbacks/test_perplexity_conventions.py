@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from callbacks.perplexity_conventions import PerplexityConventions
+from datamodules.batch import TokenBatch
 from datamodules.errors import UsageError
+from datamodules.vocabulary import BOS
 from lightning_modules import AveragingVAE, LanguageModel, SentenceMIM, SentenceVAE
 from lightning_modules.backbone.decoder import DecoderConfig
 from lightning_modules.backbone.encoder import EncoderConfig
@@ -53,15 +55,52 @@ def test_of_a_language_model_each_convention_counts_its_tokens(
     assert found["test/perplexity_eos_in_both"] == pytest.approx(found["test/perplexity"])
 
 
-@pytest.mark.parametrize("family", [SentenceVAE, SentenceMIM, AveragingVAE])
-def test_every_perplexity_of_a_family_has_them(family: type[TextModel], corpus: Make, trainer: Make) -> None:
+def word_by_word(model: Any, batch: TokenBatch, z: torch.Tensor) -> tuple[list[float], list[float]]:
+    """-log p of each sentence's words, and of EOS behind them: written one word at a time, one sentence at a time."""
+    words, ends = [], []
+    for row, length in enumerate(batch.lengths.tolist()):
+        nats, state, before = [], None, torch.tensor([BOS])
+        for target in batch.targets[row, :length].tolist():
+            logits, state = model.step(before, z[row : row + 1], state)
+            nats.append(-float(logits.double().log_softmax(1)[0, target]))
+            before = torch.tensor([target])
+        words.append(sum(nats[:-1]))
+        ends.append(nats[-1])
+    return words, ends
+
+
+@pytest.mark.parametrize("family, kls", [(SentenceVAE, 1), (SentenceMIM, 1), (AveragingVAE, 3)])
+def test_of_a_family_with_latents_each_convention_counts_its_tokens(
+    family: Any, kls: int, corpus: Make, trainer: Make, test_sentences: list[str]
+) -> None:
+    data = corpus(eval_sentences=7)
+    options = {"samples": kls} if family is AveragingVAE else {}
+    model = made(family, data.vocabulary_json, **options)
+    (found,) = trainer(PerplexityConventions(tuple(MEANT))).test(model, data, verbose=False)
+    model.eval()  # the test put it back into training
+    batch = text_batch(model.vocabulary, test_sentences)
+    with torch.no_grad():
+        posterior = model.encode(batch)
+        draws = torch.stack([model.sample_latent(batch, posterior, sample) for sample in range(kls)], dim=1)
+        words, ends = word_by_word(model, batch, draws if family is AveragingVAE else draws[:, 0])
+        kl = float(posterior.kl_from_standard_normal().double().sum())
+    count, size = sum(len(sentence.split()) for sentence in test_sentences), len(test_sentences)
+    for name, charged in ((name, 1 if name.endswith("once") else kls) for name in family.perplexities):
+        for convention, (with_end, extra) in MEANT.items():
+            nats = sum(words) + (sum(ends) if with_end else 0.0) + charged * kl
+            expected = math.exp(nats / (count + extra * size))
+            assert found[f"test/{name}_{convention}"] == pytest.approx(expected, rel=1e-5)
+        term = family.perplexities[name]
+        expected = (sum(words) + charged * kl) / size
+        assert found[f"test/{term}_without_eos"] == pytest.approx(expected, rel=1e-5)
+        assert found[f"test/{term}_without_eos/error"] > 0
+
+
+def test_nats_without_eos_are_given_only_where_a_convention_leaves_it_out(corpus: Make, trainer: Make) -> None:
     data = corpus()
-    model = made(family, data.vocabulary_json)
-    (found,) = trainer(PerplexityConventions()).test(model, data, verbose=False)
-    for name in family.perplexities:
-        # EOS is likelier than a word, so leaving it out of the likelihood and the tokens makes the rest less likely.
-        assert found[f"test/{name}_eos_in_tokens"] < found[f"test/{name}_eos_in_neither"]
-        assert found[f"test/{name}_bos_and_eos"] < found[f"test/{name}"]
+    model = made(LanguageModel, data.vocabulary_json)
+    (found,) = trainer(PerplexityConventions(("bos_and_eos",))).test(model, data, verbose=False)
+    assert "test/perplexity_bos_and_eos" in found and not any("without_eos" in name for name in found)
 
 
 def test_a_family_without_a_likelihood_has_none(fresh: Make, corpus: Make, trainer: Make) -> None:

@@ -223,3 +223,55 @@ def test_it_is_a_command(textae: Command) -> None:
     printed = textae("compare", "--help").out
     for option in ("runs", "--corpus", "--output", "--no-published"):
         assert option in printed
+
+
+def convention_figures(value: float, kind: str, name: str, nats: str) -> dict[str, tuple[float, str]]:
+    """A perplexity in three conventions, and its nats without EOS, all different."""
+    others = ("eos_in_neither", "eos_in_tokens", "bos_and_eos")
+    found = {f"{name}_{convention}": (value + i, kind) for i, convention in enumerate(others, start=1)}
+    return found | {name: (value, kind), nats: (value + 10, kind), f"{nats}_without_eos": (value + 20, kind)}
+
+
+def test_other_conventions_are_shown_where_they_are_asked_for(write_run: Command, compare: Command) -> None:
+    write_run("svae_ptb", 0, **convention_figures(100.0, "upper bound", "perplexity", "negative_elbo"))
+    printed, rows = compare("--no-published")
+    assert {figure["convention"] for figure in rows[0]["figures"]} == {EOS_IN_BOTH}
+    printed, rows = compare("--no-published", "--conventions", "eos_in_neither", "eos_in_tokens")
+    found = {(figure["quantity"], figure["convention"]): figure["value"] for figure in rows[0]["figures"]}
+    assert found == {
+        ("perplexity", EOS_IN_BOTH): 100,
+        ("nll", EOS_IN_BOTH): 110,
+        ("perplexity", "eos_in_neither"): 101,
+        ("nll", "eos_in_neither"): 120,
+        ("perplexity", "eos_in_tokens"): 102,
+        ("nll", "eos_in_tokens"): 120,
+    }
+    assert len({heading for _, heading, _ in cells(printed)}) == 6
+
+
+def test_words_by_the_papers_tokeniser_stand_in_the_papers_column(write_run: Command, compare: Command) -> None:
+    """SentenceMIM's MELBO: of TweetTokenizer's words, EOS among the tokens and not in the likelihood."""
+    hub = {"repository": "someone/something", "tweet_tokenize": True}
+    config = {"data": {"init_args": {"hub": hub, "data_dir": None}}}
+    figures = convention_figures(20.0, "MELBO", "perplexity_melbo", "melbo")
+    write_run("smim_ptb", 0, config, **figures)
+    printed, rows = compare()
+    own = {(f["quantity"], f["convention"]): f["value"] for f in rows[0]["figures"]}
+    assert own[("perplexity", "tweet_words_plus_1")] == 22 and own[("nll", "tweet_words_plus_1")] == 40
+    beside = {line.strip().split("  ")[0] for line, heading, _ in cells(printed) if "tweet_words_plus_1" in heading}
+    assert any(name.startswith("smim_ptb") for name in beside) and any(name.startswith("sMIM") for name in beside)
+    assert "MELBO with N = 3,761" in printed
+
+
+def test_the_gap_to_the_floor_has_a_column_for_each_kind(write_run: Command, compare: Command) -> None:
+    folder = write_run("svae_reviews", 0, negative_elbo=(18.0, "upper bound"), nll_iw=(17.5, "importance-weighted"))
+    file = folder / "test_metrics.json"
+    record = json.loads(file.read_text())
+    for name, gap in (("negative_elbo", 1.25), ("nll_iw", 0.75)):
+        record["metrics"][f"test/{name}"]["gap"] = gap
+    file.write_text(json.dumps(record))
+    printed, rows = compare()
+    found = {heading: cell for _, heading, cell in cells(printed)}
+    assert found[f"above the floor {EOS_IN_BOTH}"] == "1.25"
+    assert found[f"above the floor importance- weighted {EOS_IN_BOTH}"] == "0.75"
+    assert [figure["value"] for figure in rows[0]["figures"] if figure["quantity"] == "gap"] == [1.25, 0.75]
