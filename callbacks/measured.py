@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
@@ -45,8 +46,8 @@ def read_figures(trainer: Trainer, model: TextModel, sentences: int) -> Figures:
         known = quantity_of(name.removeprefix("test/"), model.perplexities)
         figures[name] = {"value": value, "sentences": sentences}
         for note in NOTES:
-            if f"{name}/{note}" in values:
-                noted = values[f"{name}/{note}"]
+            noted = values.get(f"{name}/{note}", math.nan)
+            if math.isfinite(noted):  # one sentence alone has no error
                 figures[name][note] = int(noted) if note in COUNTS else noted
         figures[name] |= {"kind": known.kind} | ({"convention": known.convention} if known.convention else {})
         figures[name]["meaning"] = known.meaning

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Mapping
@@ -99,7 +100,7 @@ class Summary(Callback):
         if self.fit_seconds is None:
             record |= _of_the_fit(trainer)
         file = run_folder(trainer, PART if sentences < whole or _is_less(trainer, record) else WHOLE)
-        file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        file.write_text(json.dumps(_as_json(record), indent=2, allow_nan=False) + "\n", encoding="utf-8")
         counted = f"{sentences:,}" if sentences == whole else f"{sentences:,} of {whole:,}"
         log_figure_table(trainer, figures)
         console = Console()
@@ -107,6 +108,13 @@ class Summary(Callback):
         if file.name == PART:
             console.print(f"these are in {PART}; {WHOLE} is for a test of all there is", soft_wrap=True)
         _print_files(console, file.parent)
+
+
+def _as_json(value: Any) -> Any:
+    """What JSON can hold: a number that is none, such as the loss of a training that diverged, is null there."""
+    if isinstance(value, Mapping):
+        return {key: _as_json(inner) for key, inner in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _print_files(console: Console, folder: Path) -> None:

@@ -81,9 +81,12 @@ def _record(file: Path) -> dict[str, Any]:
     whole = isinstance(record, dict) and "experiment" in record and isinstance(record.get("metrics"), dict)
     require(whole, f"{file} is damaged: it has no experiment or no metrics")
     for name, figure in record["metrics"].items():
-        known = isinstance(figure, dict) and isinstance(figure.get("value"), int | float) and "kind" in figure
+        known = (
+            isinstance(figure, dict) and isinstance(figure.get("value", ""), int | float | None) and "kind" in figure
+        )
         require(known, f"{file}: {name} has no value or does not say of what kind it is; test the run again")
-    return record
+    numbers = {name: figure for name, figure in record["metrics"].items() if figure["value"] is not None}
+    return record | {"metrics": numbers}
 
 
 def _configuration(file: Path) -> dict[str, Any]:

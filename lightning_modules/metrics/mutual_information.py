@@ -99,6 +99,8 @@ def _distance_to_prior(posterior: Gaussian, z_NZ: Tensor) -> Tensor:
 
 
 def _error(parts_N: Tensor) -> Tensor:
+    if len(parts_N) < 2:
+        return parts_N.new_tensor(math.nan)
     return parts_N.std() / math.sqrt(len(parts_N))
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -90,7 +91,7 @@ def test_products_in_bfloat16_are_close(corpus: Make, trainer: Make) -> None:
     assert plain != rounded and rounded == pytest.approx(plain, abs=0.1)
 
 
-def test_of_a_part_of_the_split(corpus: Make, trainer: Make) -> None:
+def test_of_a_part_of_the_split(corpus: Make, trainer: Make, test_sentences: list[str]) -> None:
     data = corpus()
     model = made(SentenceVAE, data)
     whole, part = (
@@ -98,6 +99,12 @@ def test_of_a_part_of_the_split(corpus: Make, trainer: Make) -> None:
     )
     assert part["test/nll_iw"] != whole["test/nll_iw"]
     assert part["test/nll_iw/error"] == pytest.approx(whole["test/nll_iw/error"] * math.sqrt(3), rel=0.5)
+    assert (part["test/nll_iw/sentences"], whole["test/nll_iw/sentences"]) == (30, 90)
+    # Each is compared with the truth of its own sentences.
+    rows = np.random.default_rng(0).choice(90, size=30, replace=False)
+    for found, sentences in ((whole, test_sentences), (part, [test_sentences[row] for row in rows])):
+        truth = -np.mean([data.grammar.log_probability(sentence) for sentence in sentences])
+        assert found["test/nll_iw/floor"] == pytest.approx(truth, rel=1e-5)
 
 
 def test_of_the_averaging_vae_both_counts(corpus: Make, trainer: Make, test_sentences: list[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import signal
 from collections.abc import Callable
 from itertools import count
@@ -16,7 +17,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 
-from callbacks import Reconstructions, RunFolder, Summary, Throughput
+from callbacks import EntropyFloor, LatentDiagnostics, Reconstructions, RunFolder, Summary, Throughput
 from datamodules.errors import UsageError
 from datamodules.vocabulary import read_vocabulary
 
@@ -170,6 +171,43 @@ def test_a_test_of_a_part_does_not_replace_the_figures_of_the_whole(
     assert part["sentences"] == len(first) < 90
     assert f"{len(first)} of 90 test sentences" in capsys.readouterr().out
     assert part["metrics"]["test/reconstruction"] != json.loads(whole)["metrics"]["test/reconstruction"]
+
+
+def test_of_one_sentence_there_are_no_errors(model: Any, corpus: Make, trainer: Make, tmp_path: Path) -> None:
+    trainer(Summary(), LatentDiagnostics(), limit_test_batches=1).test(
+        model, datamodule=corpus(eval_sentences=1), verbose=False
+    )
+    text = (tmp_path / "partial_test_metrics.json").read_text()
+    metrics = json.loads(text, parse_constant=pytest.fail)["metrics"]  # no NaN, which JSON does not have
+    assert metrics["test/reconstruction"]["value"] > 0 and metrics["test/reconstruction"]["sentences"] == 1
+    assert not any("error" in figure for figure in metrics.values())
+
+
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`, callbacks used to create")
+def test_a_lesser_test_of_the_same_checkpoint_does_not_replace_a_fuller_one(
+    fresh: Make, corpus: Make, trainer: Make, tmp_path: Path
+) -> None:
+    data = corpus()
+    keep = ModelCheckpoint(tmp_path / "checkpoints", filename="best", monitor="val/reconstruction")
+    fitting = trainer(keep, enable_checkpointing=True, max_epochs=1, limit_train_batches=1)
+    fitting.fit(fresh(data.vocabulary_json), datamodule=data)
+
+    def measured(*callbacks: Callback) -> tuple[set[str], set[str]]:
+        """The figures in the file of the whole, and in that of a part."""
+        trainer(Summary(), *callbacks).test(
+            fresh(data.vocabulary_json), datamodule=data, ckpt_path=keep.best_model_path, verbose=False
+        )
+        files = [tmp_path / f"{name}test_metrics.json" for name in ("", "partial_")]
+        return tuple(set(json.loads(file.read_text())["metrics"]) if file.is_file() else set() for file in files)
+
+    plain, _ = measured()
+    fuller, part = measured(EntropyFloor())
+    assert fuller == plain | {"test/floor"} and not part
+    assert measured() == (fuller, plain)
+    # Another checkpoint makes all that was measured of the old one worthless.
+    Path(keep.best_model_path).touch()
+    os.utime(keep.best_model_path, (0, 0))
+    assert measured()[0] == plain
 
 
 def test_the_summary_names_the_checkpoint(fresh: Make, corpus: Make, trainer: Make, tmp_path: Path) -> None:

@@ -38,6 +38,11 @@ def test_reviews_sizes(reviews: Reviews, sentences: dict[str, list[str]]) -> Non
     assert [len(asked.split(split)) for split in SPLITS] == [50, 3_000, 7]
 
 
+def test_reviews_is_never_cut() -> None:
+    with pytest.raises(UsageError, match="max_words"):
+        Reviews(subset=SubsetConfig(max_words=20))
+
+
 def test_reviews_labels_are_the_grammars(reviews: Reviews) -> None:
     grammar = ReviewGrammar()
     rows = reviews.read_split("valid")

@@ -12,7 +12,7 @@ from datamodules.errors import UsageError
 from datamodules.vocabulary import EOS
 from lightning_modules import AdversarialAutoencoder, Autoencoder, AveragingVAE, SentenceMIM, SentenceVAE
 from lightning_modules.backbone import model as backbone
-from lightning_modules.likelihood import log_weights, rows_within
+from lightning_modules.likelihood import LogWeights, log_weights, rows_within
 
 ALL = every_sentence()
 BATCH = TokenBatch.from_ids(sentences(12))
@@ -69,6 +69,18 @@ def test_the_error_is_the_spread_over_repetitions() -> None:
     with torch.no_grad():
         found = log_weights(model, batch, 200)
     assert float(found.error().mean()) == pytest.approx(float(found.nll().std()), rel=0.1)
+
+
+@pytest.mark.parametrize("spread", [1.0, 2.0, 3.0])
+def test_the_error_holds_where_a_few_samples_outweigh_the_others(spread: float) -> None:
+    """Log-normal weights, of which at a spread of 3 one in a hundred has most of the sum."""
+    drawn = spread * torch.randn(100, 4000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = LogWeights(-drawn, torch.zeros_like(drawn), torch.zeros(100, 1, 4000, dtype=torch.float64))
+    error, true = float(found.error().square().mean().sqrt()), float(found.nll().std())
+    assert 0.9 < error / true < 1.5
+    if spread == 3.0:
+        delta = (1 / found.effective_samples() - 1 / 100).sqrt()  # never more than 1 nat, however wrong
+        assert float(delta.square().mean().sqrt()) / true < 0.9
 
 
 def test_nothing_depends_on_companions_chunks_or_order() -> None:
