@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from callbacks.quantities import quantity_of
 from datamodules.grammar import ReviewGrammar
+from lightning_modules.metrics.perplexity import CONVENTIONS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -109,3 +111,14 @@ def test_every_experiment_and_corpus_is_in_the_readme() -> None:
 
     for name in (*experiment_names(), *datamodules.__all__, *callbacks.__all__):
         assert f"`{name}`" in README or name == "TextDataModule", name
+
+
+def test_every_figure_that_can_be_cited_is_one() -> None:
+    section = README.partition("## Which number can I cite?")[2].partition("\n## ")[0]
+    rows = [line.split("|") for line in section.replace("\\|", "").splitlines() if line.startswith("| ")][1:]
+    names = [name for row in rows for name in re.findall(r"`([a-z_0-9]+)`", row[2])]
+    assert len(rows) > 10 and len(names) > 25
+    for name in names:
+        assert quantity_of(name, {}).meaning, name
+    for name in CONVENTIONS:
+        assert f"`{name}`" in section
