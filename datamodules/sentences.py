@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,22 +13,23 @@ from datamodules.errors import UsageError, require
 from datamodules.vocabulary import UNK
 
 
-def read_lines(file: str | Path) -> list[str]:
-    """The lines of a UTF-8 text file, a whitespace-tokenised sentence each.
+def read_lines(file: str | Path | None) -> list[str]:
+    """The lines of a UTF-8 text file, or of standard input where none is named: a whitespace-tokenised sentence each.
 
     Raises:
         UsageError: It cannot be read, is empty, or has an empty line.
     """
+    source = "standard input" if file is None else file
     try:
-        text = Path(file).read_text(encoding="utf-8-sig")
+        text = sys.stdin.read() if file is None else Path(file).read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise UsageError(f"{file} cannot be read: {error.strerror}") from error
+        raise UsageError(f"{source} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise UsageError(f"{file} is not UTF-8 text ({error.reason} at byte {error.start}): convert it") from error
+        raise UsageError(f"{source} is not UTF-8 text ({error.reason} at byte {error.start}): convert it") from error
     lines = [" ".join(line.split()) for line in text.removesuffix("\n").split("\n")]
-    require(lines != [""], f"{file} is empty: give a sentence a line")
+    require(lines != [""], f"{source} is empty: give a sentence a line" + (", or as arguments" if file is None else ""))
     blank = next((number for number, line in enumerate(lines, start=1) if not line), None)
-    require(blank is None, f"{file}, line {blank}, is empty: give a sentence a line")
+    require(blank is None, f"{source}, line {blank}, is empty: give a sentence a line")
     return lines
 
 

@@ -10,7 +10,8 @@ import torch
 from rich.progress import track
 
 from datamodules.errors import require
-from experiments.model_options import load, model_parser, print_table, read_sentences, require_known
+from datamodules.sentences import read_lines
+from experiments.model_options import load, model_parser, print_table, require_known
 from experiments.runs import write_json
 from lightning_modules import TextAutoencoder, TextModel
 from lightning_modules.decoding.imputation import beam_width, impute, imputed_together, last_words
@@ -26,7 +27,7 @@ def run(args: list[str]) -> None:
     require(options.rounds > 0, f"--rounds is {options.rounds}: give 1 or more")
     require(options.last is None or 0 < options.last <= 1, f"--last is {options.last}: give a share above 0, up to 1")
     where = "sentence" if options.sentences else "line"
-    sentences = [" ".join(sentence.split()) for sentence in options.sentences or read_sentences(None)]
+    sentences = [" ".join(sentence.split()) for sentence in options.sentences or read_lines(None)]
     model = load(options)
     require_known(model, sentences, where)
     for number, sentence in enumerate(sentences, start=1):

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from datamodules.errors import require
+from datamodules.sentences import read_lines
 from experiments.decoding_options import add_decoding, decoding_of
 from experiments.model_options import (
     load_with_latent,
     model_parser,
     print_line,
     print_table,
-    read_sentences,
     require_known,
 )
 from experiments.runs import write_json
@@ -74,7 +74,7 @@ def _names(options: argparse.Namespace) -> tuple[list[list[str]], list[str]]:
         return [[RANDOM] * options.random] * 2, []
     if ways[1]:
         require(None not in files, f"--from and --to go together: {ENDS}")
-        names = [read_sentences(file) for file in files]
+        names = [read_lines(file) for file in files]
         counts = [len(lines) for lines in names]
         require(counts[0] == counts[1], f"{files[0]} has {counts[0]} lines, {files[1]} has {counts[1]}: give as many")
         return names, [f"{file} line" for file in files]

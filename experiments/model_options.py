@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 import torch
 from rich.console import Console
@@ -52,24 +50,6 @@ def load_with_latent(options: argparse.Namespace) -> TextAutoencoder:
     if not isinstance(model, TextAutoencoder):
         raise UsageError(f"this needs a latent, and a {type(model).__name__} has none")
     return model
-
-
-def read_sentences(file: str | None) -> list[str]:
-    """The lines of a text file, or of standard input where none is named.
-
-    Raises:
-        UsageError: It cannot be read, or has no line.
-    """
-    try:
-        text = sys.stdin.read() if file is None else Path(file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
-        raise UsageError(f"{file or 'standard input'} cannot be read: {reason}") from error
-    lines = [line.strip() for line in text.splitlines()]
-    require(
-        bool(lines), f"{file} has no line" if file else "give sentences as arguments, or one a line on standard input"
-    )
-    return lines
 
 
 def require_known(model: TextModel, sentences: Sequence[str], where: str = "sentence") -> None:

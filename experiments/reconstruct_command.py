@@ -6,13 +6,13 @@ import argparse
 
 import torch
 
+from datamodules.sentences import read_lines
 from experiments.decoding_options import add_decoding, decoding_of
 from experiments.model_options import (
     in_rows,
     load_with_latent,
     model_parser,
     print_table,
-    read_sentences,
     require_known,
 )
 from experiments.runs import write_json
@@ -45,7 +45,7 @@ def run(args: list[str]) -> None:
 
 
 def _rows(model: TextAutoencoder, options: argparse.Namespace) -> list[dict[str, str]]:
-    sentences = options.sentences or read_sentences(None)
+    sentences = options.sentences or read_lines(None)
     require_known(model, sentences, "sentence" if options.sentences else "line")
     index_B = torch.arange(len(sentences), device=model.device)
     posterior = encode_text(model, sentences)

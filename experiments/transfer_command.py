@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 
 from datamodules.errors import require
-from datamodules.sentences import known_sentences
+from datamodules.sentences import known_sentences, read_lines
 from experiments.model_options import (
     in_rows,
     load_with_latent,
     model_parser,
     print_table,
-    read_sentences,
     require_known,
 )
 from experiments.runs import write_json
@@ -25,7 +24,7 @@ def run(args: list[str]) -> None:
     require(None not in files, "give --from FILE --to FILE: sentences with the one value, and with the other")
     model = load_with_latent(options)
     first, second = (known_sentences(file, model.vocabulary) for file in files)
-    sentences = options.sentences or read_sentences(None)
+    sentences = options.sentences or read_lines(None)
     require_known(model, sentences, "sentence" if options.sentences else "line")
     vector_Z = attribute_vector(model, first, second)
     scale = -options.scale if options.reverse else options.scale

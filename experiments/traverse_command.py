@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from datamodules.errors import require
+from datamodules.sentences import read_lines
 from experiments.decoding_options import add_decoding, decoding_of
 from experiments.model_options import (
     load_with_latent,
     model_parser,
     print_line,
     print_table,
-    read_sentences,
     require_known,
 )
 from experiments.runs import write_json
@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
 def _scores(model: TextAutoencoder, options: argparse.Namespace) -> tuple[Tensor | None, str]:
     """What ranks the dimensions (Z,), if anything does, and what that is."""
     if options.sentences is not None:
-        sentences = read_sentences(options.sentences)
+        sentences = read_lines(options.sentences)
         require_known(model, sentences, f"{options.sentences} line")
         over = f"over the {len(sentences)} sentences of {options.sentences}"
     elif options.sentence is not None:

@@ -148,7 +148,7 @@ def test_what_is_wrong_is_named(textae: Command, moved: Path, args: tuple[str, .
     assert len(error.strip().splitlines()) <= 2  # argparse adds where help is
 
 
-@pytest.mark.parametrize(("text", "named"), [("the _\n\nnever _\n", "line 2 is empty"), ("", "standard input")])
+@pytest.mark.parametrize(("text", "named"), [("the _\n\nnever _\n", "line 2, is empty"), ("", "standard input")])
 def test_bad_lines_of_standard_input(
     textae: Command, moved: Path, monkeypatch: pytest.MonkeyPatch, text: str, named: str
 ) -> None:
