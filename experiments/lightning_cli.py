@@ -156,8 +156,32 @@ class TextCLI(LightningCLI):
             path not in KEYWORDS,
             f"--ckpt_path {path}: give the file itself, such as runs/NAME/VERSION/checkpoints/last.ckpt",
         )
-        if path is not None:
-            read_checkpoint(path)
+        self.checkpoint = None if path is None else read_checkpoint(path)
+
+    def instantiate_classes(self) -> None:
+        """Makes model, data and trainer, and holds them against the checkpoint before anything starts.
+
+        Raises:
+            UsageError: The checkpoint is of another family or vocabulary, or a resumed fit asks for another optimiser.
+        """
+        super().instantiate_classes()
+        if self.checkpoint is not None:
+            self.model.on_load_checkpoint(self.checkpoint)
+            if self.subcommand == "fit":
+                _require_same_optimizer(self.model, self.checkpoint)
+            self.checkpoint = None
+
+
+def _require_same_optimizer(model: TextModel, checkpoint: dict[str, Any]) -> None:
+    """A resume restores the optimiser as it was; another configuration would be recorded, but not used."""
+    theirs, ours = (dict(hparams["optimizer"]) for hparams in (checkpoint["hyper_parameters"], model.hparams))
+    other = [name for name in ours if theirs.get(name) != ours[name]]
+    changes = ", ".join(f"{name} {theirs.get(name)} to {ours[name]}" for name in other)
+    require(
+        not other,
+        f"a resumed training goes on with the optimiser of its checkpoint, and the configuration changes {changes}: "
+        "leave --model.init_args.optimizer as it is in the run's config.yaml",
+    )
 
 
 def _point_loggers_at(config: Namespace, folder: Path, keep_csv: bool) -> None:

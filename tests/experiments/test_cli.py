@@ -249,6 +249,23 @@ def test_checkpoints_that_do_not_fit(
     assert "text.ckpt" in textae("sample", f"--checkpoint={text}", fails=True).error
 
 
+def test_what_does_not_fit_a_checkpoint_is_said_before_anything_is_written(
+    trained: Any, textae: Command, quiet: tuple[str, ...], tmp_path: Path
+) -> None:
+    last = trained.run / "checkpoints" / "last.ckpt"
+    resume = ("fit", f"--config={trained.run / 'config.yaml'}", f"--runs={tmp_path / 'rest'}", f"--ckpt_path={last}")
+    for options, named in (
+        (("--model.init_args.encoder.hidden_size=47",), ("encoder",)),
+        # It would be recorded, but the checkpoint's would be used.
+        (("--model.init_args.optimizer.lr=0.5",), ("lr 0.01 to 0.5", "--model.init_args.optimizer")),
+        (("--model.init_args.optimizer.betas=[0.5, 0.9]",), ("betas",)),
+    ):
+        loggers = "--trainer.logger={class_path: WandbLogger, init_args: {project: textae, offline: true}}"
+        error = textae(*resume, *quiet, loggers, "--trainer.max_epochs=101", *options, fails=True).error
+        assert all(name in error for name in named)
+        assert not list((tmp_path / "rest").rglob("wandb")) and not list((tmp_path / "rest").rglob("config.yaml"))
+
+
 @pytest.mark.parametrize("command", ["fit", "test"])
 @pytest.mark.parametrize("word", ["last", "best", "hpc"])
 def test_a_checkpoint_is_named_by_its_file(command: str, word: str, trained: Any, textae: Command) -> None:
