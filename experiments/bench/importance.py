@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from datamodules.batch import TokenBatch
-from datamodules.vocabulary import SPECIAL_TOKENS, VocabularyConfig, build_vocabulary
+from datamodules.vocabulary import SPECIAL_TOKENS
 from experiments.bench.reference import loop_over_samples, one_at_a_time
 from experiments.bench.timing import Row, medians, peak_megabytes
+from experiments.bench.training import vocabulary
 from lightning_modules import SentenceVAE
 from lightning_modules.backbone.decoder import DecoderConfig
 from lightning_modules.backbone.encoder import EncoderConfig
@@ -94,9 +95,8 @@ def _alone(model: SentenceVAE, batch: TokenBatch, noise_BKZ: Tensor) -> Row:
 def made(words: int, hidden: int) -> SentenceVAE:
     """A sentence VAE of so many words, specials included, with random weights."""
     torch.manual_seed(0)
-    text = " ".join(f"w{number}" for number in range(words - len(SPECIAL_TOKENS)))
     model = SentenceVAE(
-        vocabulary=build_vocabulary([text], VocabularyConfig()).to_str(),
+        vocabulary=vocabulary(words),
         embedding=EmbeddingConfig(size=100, shared=False),
         encoder=EncoderConfig(hidden_size=hidden),
         posterior=PosteriorConfig(latent_size=32),

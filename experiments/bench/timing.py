@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median
 
+import torch
+
 
 @dataclass(frozen=True)
 class Row:
@@ -45,6 +47,12 @@ def medians(alternatives: Mapping[str, Callable[[], object]], repeats: int) -> d
             run()
             seconds[name].append(time.perf_counter() - start)
     return {name: median(values) for name, values in seconds.items()}
+
+
+def matrix_rate(size: int = 1536, repeats: int = 5) -> float:
+    """Floating-point operations a second of a large fp32 matrix product on this machine, the median."""
+    one = torch.randn(size, size)
+    return 2 * size**3 / medians({"product": lambda: one @ one}, repeats)["product"]
 
 
 def peak_megabytes(run: Callable[[], object]) -> float:

@@ -18,6 +18,18 @@ from lightning_modules.backbone.layers import Activation, Cell, Highway, recurre
 State = Tensor | tuple[Tensor, Tensor]
 
 
+def select_rows(state: State, rows_N: Tensor, count: int) -> State:
+    """The decoder's state of some of `count` sentences, each of which has a row in it, or several (VAE-AVG)."""
+    if isinstance(state, tuple):
+        hidden, cell = (_select(part, rows_N, count) for part in state)
+        return hidden, cell
+    return _select(state, rows_N, count)
+
+
+def _select(part: Tensor, rows_N: Tensor, count: int) -> Tensor:
+    return part.view(len(part), count, -1, part.shape[2]).index_select(1, rows_N).flatten(1, 2)
+
+
 @dataclass(frozen=True)
 class DecoderConfig:
     """The decoder's architecture.

@@ -14,7 +14,7 @@ from torch import Tensor
 from datamodules.batch import TokenBatch
 from datamodules.errors import require
 from datamodules.vocabulary import BOS, EOS, PAD
-from lightning_modules.backbone.decoder import State
+from lightning_modules.backbone.decoder import State, select_rows
 from lightning_modules.backbone.layers import at_least_float32
 from lightning_modules.decoding.search import NEVER, evaluating, word_limit
 from lightning_modules.text_model import TextModel
@@ -131,7 +131,9 @@ def _search(
             finished_BK = finished_BK | (word_BK == EOS)
             if _decided(total_BK, tokens_BK, finished_BK, limit, length_penalty):
                 break
-            state = _of_parents(state, parent_BK, log_p_BKV.shape[1])
+            before = log_p_BKV.shape[1]
+            rows_BK = torch.arange(count, device=z_BZ.device)[:, None] * before + parent_BK
+            state = select_rows(state, rows_BK.flatten(), count * before)
             z_NZ = z_BZ.repeat_interleave(parent_BK.shape[1], 0)
     return Hypotheses(words_BKT[:, :, 1:], total_BK)
 
@@ -149,20 +151,3 @@ def _decided(total_BK: Tensor, tokens_BK: Tensor, finished_BK: Tensor, limit: in
     # Log-probabilities only fall, and count least over the most tokens.
     most_BK = total_BK.masked_fill(finished_BK, float("-inf")) / float(limit + 1) ** length_penalty
     return bool((finished_BK[:, 0] & (most_BK.amax(1) <= best_B)).all())
-
-
-def _of_parents(state: State, parent_BK: Tensor, width: int) -> State:
-    """The decoder's state of each hypothesis' parent, of which a sentence had `width`.
-
-    A hypothesis of several latents has several rows in it.
-    """
-    if isinstance(state, tuple):
-        hidden, cell = (_rows_of_parents(part, parent_BK, width) for part in state)
-        return hidden, cell
-    return _rows_of_parents(state, parent_BK, width)
-
-
-def _rows_of_parents(part: Tensor, parent_BK: Tensor, width: int) -> Tensor:
-    count = len(parent_BK)
-    rows_N = (torch.arange(count, device=part.device)[:, None] * width + parent_BK).flatten()
-    return part.view(len(part), count * width, -1, part.shape[2]).index_select(1, rows_N).flatten(1, 2)

@@ -1,4 +1,4 @@
-"""Decoding word by word, batched on the device. B sentences, Z latent size, V words, T steps."""
+"""Decoding word by word, batched on the device. B sentences, R of them unfinished, Z latent size, V words, T steps."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from torch import Tensor
 from datamodules.batch import TokenBatch
 from datamodules.errors import require
 from datamodules.vocabulary import BLANK, BOS, EOS, PAD
+from lightning_modules.backbone.decoder import select_rows
 from lightning_modules.base import TextAutoencoder
 from lightning_modules.randomness import SentenceRandom
 from lightning_modules.text_model import TextModel
 
-Choose = Callable[[Tensor, int], Tensor]
+# The next words of the logits of some sentences, at a step; which sentences these are.
+Choose = Callable[[Tensor, int, Tensor], Tensor]
 # What the decoder never writes: no target is one of them.
 NEVER = (PAD, BOS, BLANK)
 
@@ -32,7 +34,7 @@ def greedy(model: TextModel, z_BZ: Tensor, max_words: int | None = None, forbidd
     Returns:
         (B, T) ids in the decoder's order; EOS ends each sentence, PAD follows.
     """
-    return _decode(model, z_BZ, lambda logits_BV, step: logits_BV.argmax(1), max_words, forbidden)
+    return _decode(model, z_BZ, lambda logits_RV, *_: logits_RV.argmax(1), max_words, forbidden)
 
 
 def sample(
@@ -64,11 +66,12 @@ def sample(
     require(top_k is None or top_k > 0, f"top_k is {top_k}: give 1 or more")
     require(0 < top_p <= 1, f"top_p is {top_p}: give a probability above 0, up to 1")
 
-    def choose(logits_BV: Tensor, step: int) -> Tensor:
-        logits_BV = _most_probable(logits_BV / temperature, top_k, top_p)
-        cumulative_BV = logits_BV.softmax(1).cumsum(1)
-        drawn_B1 = random.uniform("decoding", 1, sample=step) * cumulative_BV[:, -1:]
-        return torch.searchsorted(cumulative_BV, drawn_B1).squeeze(1).clamp(max=logits_BV.shape[1] - 1)
+    def choose(logits_RV: Tensor, step: int, rows_R: Tensor) -> Tensor:
+        logits_RV = _most_probable(logits_RV / temperature, top_k, top_p)
+        cumulative_RV = logits_RV.softmax(1).cumsum(1)
+        own = SentenceRandom(random.index[rows_R], random.seed, random.epoch)
+        drawn_R1 = own.uniform("decoding", 1, sample=step) * cumulative_RV[:, -1:]
+        return torch.searchsorted(cumulative_RV, drawn_R1).squeeze(1).clamp(max=logits_RV.shape[1] - 1)
 
     return _decode(model, z_BZ, choose, max_words, forbidden)
 
@@ -118,20 +121,22 @@ def _most_probable(logits_BV: Tensor, top_k: int | None, top_p: float) -> Tensor
 def _decode(model: TextModel, z_BZ: Tensor, choose: Choose, max_words: int | None, forbidden: Sequence[int]) -> Tensor:
     limit = word_limit(model, max_words)
     never = [*NEVER, *forbidden]
-    words_B = torch.full((z_BZ.shape[0],), BOS, device=z_BZ.device)
-    finished_B = torch.zeros_like(words_B, dtype=torch.bool)
+    rows_R = torch.arange(len(z_BZ), device=z_BZ.device)  # of the sentences that have not ended
+    words_R = torch.full_like(rows_R, BOS)
+    written_BT = torch.full((len(z_BZ), limit + 1), PAD, device=z_BZ.device)
     state = None
-    chosen = []
     with evaluating(model):
         for step in range(limit):
-            logits_BV, state = model.step(words_B, z_BZ, state)
-            logits_BV = logits_BV.float()
-            logits_BV[:, never] = float("-inf")
-            words_B = torch.where(finished_B, PAD, choose(logits_BV, step))
-            chosen.append(words_B)
-            finished_B = finished_B | (words_B == EOS)
-            if bool(finished_B.all()):
-                break
-        else:
-            chosen.append(torch.where(finished_B, PAD, EOS))
-    return torch.stack(chosen, dim=1)
+            logits_RV, state = model.step(words_R, z_BZ[rows_R], state)
+            logits_RV = logits_RV.float()
+            logits_RV[:, never] = float("-inf")
+            words_R = choose(logits_RV, step, rows_R)
+            written_BT[rows_R, step] = words_R
+            going_on_R = (words_R != EOS).nonzero().squeeze(1)
+            if len(going_on_R) < len(rows_R):
+                state = select_rows(state, going_on_R, len(rows_R))
+                words_R, rows_R = words_R[going_on_R], rows_R[going_on_R]
+            if len(rows_R) == 0:
+                return written_BT[:, : step + 1]
+    written_BT[rows_R, limit] = EOS
+    return written_BT

@@ -7,13 +7,23 @@ from pathlib import Path
 
 import pytest
 import torch
+from models import small
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from datamodules.batch import TokenBatch
+from datamodules.vocabulary import BOS
 from experiments.bench.__main__ import BENCHMARKS, main
 from experiments.bench.importance import estimate, importance, made
 from experiments.bench.neighbors import neighbors
+from experiments.bench.published_steps import PublishedDAAE, averaged_loss, mim_loss
 from experiments.bench.reference import loop_over_samples, one_at_a_time
 from experiments.bench.timing import Row, medians
+from experiments.bench.training import Sizes, daae, daae_products, made_daae, made_vae_avg, smim, vae_avg
+from lightning_modules import SentenceMIM, TextModel
+from lightning_modules.backbone.decoder import DecoderConfig
+from lightning_modules.backbone.encoder import EncoderConfig
+from lightning_modules.backbone.posterior import PosteriorConfig
 
 WORDS = [[5, 9, 7, 12], [8, 8, 6, 11], [10, 5, 13, 7]]
 
@@ -26,6 +36,108 @@ def test_the_loops_give_the_same_estimate() -> None:
     torch.testing.assert_close(loop_over_samples(model, batch, noise), ours, rtol=1e-5, atol=1e-4)
     alone = [TokenBatch.from_ids([words]) for words in WORDS]
     torch.testing.assert_close(one_at_a_time(model, alone, noise), ours, rtol=1e-5, atol=1e-4)
+
+
+UNEVEN = [[5, 9, 7, 12], [8], [10, 5, 13, 7, 6, 6], [9, 9]]
+SMALL = Sizes(words=40, embedding=6, hidden=7, latent=3)
+
+
+def gradients(model: nn.Module, loss: Tensor) -> dict[str, Tensor]:
+    model.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]  # torch has it untyped
+    return {name: value.grad.clone() for name, value in model.named_parameters() if value.grad is not None}
+
+
+def assert_same_step(model: TextModel, loss: Tensor, batch: TokenBatch) -> None:
+    """Our objective has the loss, and its gradients."""
+    ours = model.objective(batch).loss.mean()
+    torch.testing.assert_close(ours, loss, rtol=1e-5, atol=1e-5)
+    expected, found = gradients(model, loss), gradients(model, ours)
+    assert expected.keys() == found.keys() and any(bool(value.any()) for value in found.values())
+    for name, value in found.items():
+        torch.testing.assert_close(value, expected[name], rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_the_published_step_of_sentence_mim_has_our_loss_and_gradients() -> None:
+    model = small(
+        SentenceMIM,
+        encoder=EncoderConfig("gru", 14, direction="reversed"),
+        posterior=PosteriorConfig(6, min_log_variance=-10),
+        decoder=DecoderConfig("gru", 13, latent=("state", "concat")),
+    )
+    batch = TokenBatch.from_ids(UNEVEN)
+    assert_same_step(model, mim_loss(model, batch), batch)
+
+
+def test_the_loop_of_decoder_passes_has_the_loss_and_gradients_of_vae_avg() -> None:
+    model, batch = made_vae_avg(SMALL, samples=3).train(), TokenBatch.from_ids(UNEVEN)
+    assert_same_step(model, averaged_loss(model, batch), batch)
+
+
+def test_the_published_step_of_the_daae_has_our_loss_and_gradients() -> None:
+    model = made_daae(SMALL, dropout=0.0, drop=0.0).train()
+    published, batch = PublishedDAAE(model).train(), TokenBatch.from_ids(WORDS)
+    random = model.random(batch)
+    drawn = [random.normal(stream, SMALL.latent) for stream in ("posterior", "prior")]
+    autoencoder, discriminator = published.losses(batch, batch.inputs, *drawn)
+    ours = model.objective(batch).loss.mean()
+    torch.testing.assert_close(ours, autoencoder + discriminator, rtol=1e-5, atol=1e-5)
+    found = gradients(model, ours)
+    published.zero_grad()
+    autoencoder.backward(retain_graph=True)  # type: ignore[no-untyped-call]  # torch has it untyped
+    published.discriminator.zero_grad()
+    discriminator.backward()  # type: ignore[no-untyped-call]  # torch has it untyped
+    theirs = {name: value.grad for name, value in published.named_parameters()}
+    names = {
+        "backbone.embedding.": "embedding.",
+        "backbone.encoder.forwards.0.": "encoder.",
+        "backbone.posterior.mean.": "mean.",
+        "backbone.posterior.scale.": "log_variance.",
+        "backbone.decoder.to_embedding.": "to_embedding.",
+        "backbone.decoder.network.": "decoder.",
+        "backbone.decoder.output.": "output.",
+        "discriminator.": "discriminator.",
+    }
+    for name, value in found.items():
+        start, end = next(((s, "") for s in names if name.startswith(s)), ("backbone.encoder.backwards.0.", "_reverse"))
+        other = theirs[names.get(start, "encoder.") + name.removeprefix(start) + end]
+        assert other is not None
+        torch.testing.assert_close(value, other, rtol=1e-4, atol=1e-5, msg=name)
+    assert len(found) == len(theirs)
+
+
+def test_words_are_dropped_as_often_as_asked_and_the_first_token_never() -> None:
+    published = PublishedDAAE(made_daae(SMALL, drop=0.3))
+    inputs = torch.full((500, 11), 7)
+    inputs[:, 0] = BOS
+    dropped = published.dropped(inputs)
+    assert bool((dropped[:, 0] == BOS).all())
+    assert float((dropped == 7).float().sum() / 5000) == pytest.approx(0.7, abs=0.03)
+
+
+def test_small_training_benchmarks_give_their_rows() -> None:
+    rows = daae("tiny", SMALL, sentences=3, length=4, repeats=1, targets=(1.05, 2.0, 0.88))
+    assert [row.target for row in rows] == [1.05, 2.0, 0.88] and "tokens/s" in rows[0].note
+    rows = smim(SMALL, batches=2, repeats=1, sentences=3)
+    assert [row.target for row in rows] == [2.0, 3.5]
+    assert vae_avg(SMALL, samples=2, repeats=1, sentences=2).target == 2.0
+
+
+def test_the_products_of_a_step_are_those_that_torch_counts() -> None:
+    """Of a model whose networks are linear maps, which torch's counter can see; 4 gates a state and step."""
+    sizes, sentences, length = Sizes(50, 6, 7, 3), 2, 4
+    tokens = sentences * (length + 1)
+    with FlopCounterMode(display=False) as counter:
+        maps = [
+            *((tokens, sizes.embedding, 4 * sizes.hidden), (tokens, sizes.hidden, 4 * sizes.hidden)) * 3,
+            (tokens, sizes.hidden, sizes.words),
+            *((sentences, 2 * sizes.hidden, sizes.latent),) * 2,
+            (sentences, sizes.latent, sizes.embedding),
+        ]
+        for rows, size_in, size_out in maps:
+            one = torch.randn(rows, size_in, requires_grad=True)
+            (one @ torch.randn(size_in, size_out, requires_grad=True)).sum().backward()
+    assert daae_products(sizes, sentences, length) == counter.get_total_flops()
 
 
 def test_the_median_of_rounds_in_turn() -> None:

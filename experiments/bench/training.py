@@ -1,0 +1,208 @@
+"""Training steps against the published loops, at the papers' sizes and at a small one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datamodules.batch import TokenBatch
+from datamodules.bucketing import BatchingConfig, BucketSampler
+from datamodules.vocabulary import SPECIAL_TOKENS, VocabularyConfig, build_vocabulary
+from experiments.bench.published_steps import PublishedDAAE, averaged_loss, mim_loss
+from experiments.bench.timing import Row, matrix_rate, medians
+from lightning_modules import AdversarialAutoencoder, AveragingVAE, SentenceMIM, TextModel
+from lightning_modules.aae import AdversaryConfig
+from lightning_modules.backbone.corruption import CorruptionConfig
+from lightning_modules.backbone.decoder import DecoderConfig
+from lightning_modules.backbone.encoder import EncoderConfig
+from lightning_modules.backbone.layers import EmbeddingConfig
+from lightning_modules.backbone.posterior import PosteriorConfig
+from lightning_modules.optimization import OptimizerConfig, make_optimizer
+
+Loss = Callable[[TokenBatch], Tensor]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of a model.
+
+    Attributes:
+        words: V, specials included.
+        embedding: E.
+        hidden: H, of encoder and decoder.
+        latent: Z.
+    """
+
+    words: int
+    embedding: int
+    hidden: int
+    latent: int
+
+
+def training(repeats: int = 5) -> list[Row]:
+    """The rows of the table."""
+    paper, small = Sizes(10_000, 512, 1024, 128), Sizes(565, 128, 256, 32)
+    return [
+        *daae("paper size", paper, sentences=64, length=9, repeats=repeats, targets=(1.05, 2.0, 0.88)),
+        *daae("small", small, sentences=64, length=9, repeats=4 * repeats, targets=(None, None, None)),
+        *smim(Sizes(10_000, 300, 512, 512), batches=5, repeats=repeats),
+        vae_avg(Sizes(10_000, 100, 400, 32), samples=10, repeats=repeats),
+    ]
+
+
+def daae(
+    name: str,
+    sizes: Sizes,
+    sentences: int,
+    length: int,
+    repeats: int,
+    targets: tuple[float | None, float | None, float | None],
+) -> list[Row]:
+    """Fp32 and bf16-mixed against the published loop, and fp32 against the rate of matrix products alone."""
+    model = made_daae(sizes)
+    published = PublishedDAAE(model).train()
+    batch = TokenBatch.from_ids(torch.randint(len(SPECIAL_TOKENS), sizes.words, (sentences, length)).tolist())
+    seconds = medians(
+        {
+            "published": lambda: published.step(batch),
+            "fp32": steps(model, [batch]),
+            "bf16-mixed": steps(model, [batch], bf16=True),
+        },
+        repeats,
+    )
+    what = f"DAAE training step, {name}, in {{}}; the published loop in fp32"
+    tokens = len(batch.positions)
+    rows = [
+        Row(what.format(kind), seconds["published"], seconds[kind], target, f"{tokens / seconds[kind]:,.0f} tokens/s")
+        for kind, target in zip(("fp32", "bf16-mixed"), targets, strict=False)
+    ]
+    least = daae_products(sizes, sentences, length) / matrix_rate()
+    what = f"DAAE training step, {name}, in fp32; its matrix products alone at the rate of a large one"
+    return [*rows, Row(what, least, seconds["fp32"], targets[2], "the ratio is the share of the matrix-product rate")]
+
+
+def smim(sizes: Sizes, batches: int, repeats: int, sentences: int = 20) -> list[Row]:
+    """SentenceMIM on sentences of PTB's lengths: the published loop pads random batches, ours are bucketed."""
+    model = SentenceMIM(
+        vocabulary=vocabulary(sizes.words),
+        embedding=EmbeddingConfig(sizes.embedding),
+        encoder=EncoderConfig(cell="gru", hidden_size=sizes.hidden, direction="reversed"),
+        posterior=PosteriorConfig(latent_size=sizes.latent, min_log_variance=-10),
+        decoder=DecoderConfig(cell="gru", hidden_size=sizes.hidden, latent=("state", "concat"), dropout=0.5),
+    )
+    known = ptb_like(sizes.words, batches * sentences)
+    padded = [TokenBatch.from_ids(known[start : start + sentences]) for start in range(0, len(known), sentences)]
+    bucketed = in_buckets(known, sentences)
+    seconds = medians(
+        {
+            "published": steps(model, padded, loss=lambda batch: mim_loss(model, batch)),
+            "fp32": steps(model, bucketed),
+            "bf16-mixed": steps(model, bucketed, bf16=True),
+        },
+        repeats,
+    )
+    tokens = sum(len(batch.positions) for batch in padded)
+    note = f"{tokens / seconds['published']:,.0f} real tokens/s"
+    return [
+        Row(
+            f"sentenceMIM-512 training, batch {sentences}, PTB's lengths, in {kind}; the published loop in fp32",
+            seconds["published"],
+            seconds[kind],
+            target,
+            f"{tokens / seconds[kind]:,.0f} real tokens/s; {note}",
+        )
+        for kind, target in (("fp32", 2.0), ("bf16-mixed", 3.5))
+    ]
+
+
+def vae_avg(sizes: Sizes, samples: int, repeats: int, sentences: int = 32) -> Row:
+    """VAE-AVG against as many decoder passes in a loop."""
+    model = made_vae_avg(sizes, samples)
+    known = ptb_like(sizes.words, 2 * sentences)
+    padded = [TokenBatch.from_ids(known[start : start + sentences]) for start in range(0, len(known), sentences)]
+    seconds = medians(
+        {
+            "loop": steps(model, padded, loss=lambda batch: averaged_loss(model, batch)),
+            "ours": steps(model, in_buckets(known, sentences)),
+        },
+        repeats,
+    )
+    what = f"VAE-AVG training, L = {samples}, PTB's lengths, in fp32; {samples} decoder passes in a loop, padded"
+    return Row(what, seconds["loop"], seconds["ours"], 2.0)
+
+
+def steps(
+    model: TextModel, batches: Sequence[TokenBatch], loss: Loss | None = None, bf16: bool = False
+) -> Callable[[], None]:
+    """Training steps over the batches, by the family's own objective unless another loss is given."""
+    optimizer = make_optimizer(model.parameter_groups(), OptimizerConfig(lr=1e-4))
+
+    def run() -> None:
+        model.train()
+        for batch in batches:
+            optimizer.zero_grad()
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                value = model.objective(batch).loss.mean() if loss is None else loss(batch)
+            value.backward()  # type: ignore[no-untyped-call]  # torch has it untyped
+            optimizer.step()
+
+    return run
+
+
+def made_daae(sizes: Sizes, dropout: float = 0.5, drop: float = 0.3) -> AdversarialAutoencoder:
+    """A DAAE with the architecture of Shen et al. (2020)."""
+    torch.manual_seed(0)
+    return AdversarialAutoencoder(
+        vocabulary=vocabulary(sizes.words),
+        embedding=EmbeddingConfig(sizes.embedding),
+        encoder=EncoderConfig(hidden_size=sizes.hidden, direction="bidirectional", dropout=dropout),
+        posterior=PosteriorConfig(latent_size=sizes.latent),
+        decoder=DecoderConfig(hidden_size=sizes.hidden, latent=("add",), dropout=dropout, output_dropout=dropout),
+        corruption=CorruptionConfig(drop=drop),
+        adversary=AdversaryConfig(weight=10.0, hidden_size=512),
+    )
+
+
+def made_vae_avg(sizes: Sizes, samples: int) -> AveragingVAE:
+    """A VAE-AVG with the architecture of Kruengkrai (2019), without dropout."""
+    torch.manual_seed(0)
+    return AveragingVAE(
+        samples=samples,
+        vocabulary=vocabulary(sizes.words),
+        embedding=EmbeddingConfig(sizes.embedding, shared=False),
+        encoder=EncoderConfig(hidden_size=sizes.hidden),
+        posterior=PosteriorConfig(latent_size=sizes.latent),
+        decoder=DecoderConfig(hidden_size=sizes.hidden, latent=("state", "concat")),
+    )
+
+
+def vocabulary(words: int) -> str:
+    """The JSON of a vocabulary of so many words, specials included."""
+    text = " ".join(f"w{number}" for number in range(words - len(SPECIAL_TOKENS)))
+    return build_vocabulary([text], VocabularyConfig()).to_str()
+
+
+def ptb_like(words: int, count: int, seed: int = 0) -> list[list[int]]:
+    """Sentences of 2 to 80 words, 21 in the mean with a standard deviation of 10, as in PTB."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.gamma(4.4, 21 / 4.4, size=count).round().clip(2, 80).astype(np.int64)
+    return [rng.integers(len(SPECIAL_TOKENS), words, size=length).tolist() for length in lengths]
+
+
+def in_buckets(sentences: Sequence[Sequence[int]], size: int) -> list[TokenBatch]:
+    """This framework's batches of an epoch."""
+    lengths = np.array([len(sentence) for sentence in sentences], dtype=np.int32)
+    sampler = BucketSampler(lengths, BatchingConfig(sentences=size), training=True, rank=0, world_size=1)
+    return [TokenBatch.from_ids([sentences[row] for row in rows]) for rows in sampler.global_batches()]
+
+
+def daae_products(sizes: Sizes, sentences: int, length: int) -> float:
+    """Floating-point operations of a step's matrix products: 2 for each weight and token forward, twice that back."""
+    recurrent = 4 * sizes.hidden * (sizes.embedding + sizes.hidden)
+    per_token = 3 * recurrent + sizes.hidden * sizes.words
+    per_sentence = 4 * sizes.hidden * sizes.latent + sizes.latent * sizes.embedding
+    return 6.0 * sentences * ((length + 1) * per_token + per_sentence)
