@@ -11,12 +11,20 @@ from rich.console import Console
 from rich.table import Table
 
 from callbacks.provenance import provenance
+from experiments.bench.decoding import corruption, decoding
 from experiments.bench.importance import importance
 from experiments.bench.neighbors import neighbors
 from experiments.bench.timing import Row
+from experiments.bench.training import training
 from experiments.runs import write_json
 
-BENCHMARKS: dict[str, Callable[[], list[Row]]] = {"importance": importance, "neighbors": neighbors}
+BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
+    "training": training,
+    "importance": importance,
+    "corruption": corruption,
+    "decoding": decoding,
+    "neighbors": neighbors,
+}
 
 
 def main(args: Sequence[str] | None = None) -> None:

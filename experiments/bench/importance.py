@@ -92,10 +92,10 @@ def _alone(model: SentenceVAE, batch: TokenBatch, noise_BKZ: Tensor) -> Row:
     return Row(what, seconds["one"], seconds["ours"], 10.0, f"NLL differs by {gap:.5f} nats at most")
 
 
-def made(words: int, hidden: int) -> SentenceVAE:
+def made(words: int, hidden: int, family: type[SentenceVAE] = SentenceVAE) -> SentenceVAE:
     """A sentence VAE of so many words, specials included, with random weights."""
     torch.manual_seed(0)
-    model = SentenceVAE(
+    model = family(
         vocabulary=vocabulary(words),
         embedding=EmbeddingConfig(size=100, shared=False),
         encoder=EncoderConfig(hidden_size=hidden),

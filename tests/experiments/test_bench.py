@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from datamodules.batch import TokenBatch
-from datamodules.vocabulary import BOS
+from datamodules.vocabulary import BOS, EOS
 from experiments.bench.__main__ import BENCHMARKS, main
+from experiments.bench.decoding import Ending, corruption, decoding, to_the_limit
 from experiments.bench.importance import estimate, importance, made
 from experiments.bench.neighbors import neighbors
-from experiments.bench.published_steps import PublishedDAAE, averaged_loss, mim_loss
+from experiments.bench.published_steps import PublishedDAAE, averaged_loss, mim_loss, word_by_word_corruption
 from experiments.bench.reference import loop_over_samples, one_at_a_time
 from experiments.bench.timing import Row, medians
 from experiments.bench.training import Sizes, daae, daae_products, made_daae, made_vae_avg, smim, vae_avg
@@ -24,6 +25,7 @@ from lightning_modules import SentenceMIM, TextModel
 from lightning_modules.backbone.decoder import DecoderConfig
 from lightning_modules.backbone.encoder import EncoderConfig
 from lightning_modules.backbone.posterior import PosteriorConfig
+from lightning_modules.decoding.search import greedy
 
 WORDS = [[5, 9, 7, 12], [8, 8, 6, 11], [10, 5, 13, 7]]
 
@@ -138,6 +140,32 @@ def test_the_products_of_a_step_are_those_that_torch_counts() -> None:
             one = torch.randn(rows, size_in, requires_grad=True)
             (one @ torch.randn(size_in, size_out, requires_grad=True)).sum().backward()
     assert daae_products(sizes, sentences, length) == counter.get_total_flops()
+
+
+def test_greedy_words_are_those_of_decoding_to_the_limit() -> None:
+    model = made(40, 12, Ending)
+    z = torch.randn(30, model.latent_size, generator=torch.Generator().manual_seed(0))
+    plain, ours = to_the_limit(model, z), greedy(model, z)
+    lengths = {row.index(EOS) for row in ours.tolist()}
+    assert len(lengths) > 5 and max(lengths) < model.decoder_config.max_words
+    for theirs, own in zip(plain.tolist(), ours.tolist(), strict=True):
+        end = own.index(EOS) + 1
+        assert own[:end] == theirs[:end]
+
+
+def test_the_plain_corruption_moves_and_drops_as_asked() -> None:
+    noisy = word_by_word_corruption([list(range(20))] * 2000, shuffle=3, drop=0.25)
+    assert sum(map(len, noisy)) / 40_000 == pytest.approx(0.75, abs=0.01)
+    whole = word_by_word_corruption([list(range(20))] * 200, shuffle=3, drop=0.0)
+    moved = [abs(place - word) for words in whole for place, word in enumerate(words)]
+    assert 0 < max(moved) <= 3 and all(sorted(words) == list(range(20)) for words in whole)
+
+
+def test_small_decoding_benchmarks_give_their_rows() -> None:
+    [row] = decoding(words=40, hidden=8, sentences=20, repeats=1)
+    assert row.target == 3.0 and "words a sentence" in row.note
+    [row] = corruption(sentences=4, length=5, repeats=1)
+    assert row.target == 20.0
 
 
 def test_the_median_of_rounds_in_turn() -> None:
