@@ -12,8 +12,10 @@ from rich.table import Table
 
 from callbacks.provenance import provenance
 from experiments.bench.decoding import corruption, decoding
+from experiments.bench.framework import framework
 from experiments.bench.importance import importance
 from experiments.bench.neighbors import neighbors
+from experiments.bench.preparation import preparation
 from experiments.bench.timing import Row
 from experiments.bench.training import training
 from experiments.runs import write_json
@@ -24,6 +26,8 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "corruption": corruption,
     "decoding": decoding,
     "neighbors": neighbors,
+    "framework": framework,
+    "preparation": preparation,
 }
 
 

@@ -167,6 +167,20 @@ def made_daae(sizes: Sizes, dropout: float = 0.5, drop: float = 0.3) -> Adversar
     )
 
 
+def made_reviews_daae(words: str) -> AdversarialAutoencoder:
+    """The model of the experiment `daae_reviews`, of a vocabulary's JSON."""
+    torch.manual_seed(0)
+    return AdversarialAutoencoder(
+        vocabulary=words,
+        embedding=EmbeddingConfig(128),
+        encoder=EncoderConfig(hidden_size=256, direction="bidirectional"),
+        posterior=PosteriorConfig(latent_size=32),
+        decoder=DecoderConfig(hidden_size=256, latent=("add",), max_words=20),
+        corruption=CorruptionConfig(drop=0.3),
+        adversary=AdversaryConfig(weight=1.0),
+    )
+
+
 def made_vae_avg(sizes: Sizes, samples: int) -> AveragingVAE:
     """A VAE-AVG with the architecture of Kruengkrai (2019), without dropout."""
     torch.manual_seed(0)

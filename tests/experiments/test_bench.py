@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from models import small
+import yaml
+from models import VOCABULARY, small
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -15,18 +18,30 @@ from datamodules.batch import TokenBatch
 from datamodules.vocabulary import BOS, EOS
 from experiments.bench.__main__ import BENCHMARKS, main
 from experiments.bench.decoding import Ending, corruption, decoding, to_the_limit
+from experiments.bench.framework import framework
 from experiments.bench.importance import estimate, importance, made
 from experiments.bench.neighbors import neighbors
+from experiments.bench.preparation import anonymous_megabytes, preparation, write_corpus
 from experiments.bench.published_steps import PublishedDAAE, averaged_loss, mim_loss, word_by_word_corruption
 from experiments.bench.reference import loop_over_samples, one_at_a_time
 from experiments.bench.timing import Row, medians
-from experiments.bench.training import Sizes, daae, daae_products, made_daae, made_vae_avg, smim, vae_avg
+from experiments.bench.training import (
+    Sizes,
+    daae,
+    daae_products,
+    made_daae,
+    made_reviews_daae,
+    made_vae_avg,
+    smim,
+    vae_avg,
+)
 from lightning_modules import SentenceMIM, TextModel
 from lightning_modules.backbone.decoder import DecoderConfig
 from lightning_modules.backbone.encoder import EncoderConfig
 from lightning_modules.backbone.posterior import PosteriorConfig
 from lightning_modules.decoding.search import greedy
 
+Command = Callable[..., Any]
 WORDS = [[5, 9, 7, 12], [8, 8, 6, 11], [10, 5, 13, 7]]
 
 
@@ -166,6 +181,40 @@ def test_small_decoding_benchmarks_give_their_rows() -> None:
     assert row.target == 3.0 and "words a sentence" in row.note
     [row] = corruption(sentences=4, length=5, repeats=1)
     assert row.target == 20.0
+
+
+def test_the_frameworks_own_step_is_that_of_the_default_experiment(textae: Command) -> None:
+    written = yaml.safe_load(textae("fit", "--config=daae_reviews", "--print_config").out)["model"]["init_args"]
+    own = made_reviews_daae(VOCABULARY).hparams
+    for group, options in own.items():
+        if isinstance(options, dict) and group != "optimizer":
+            for name, value in options.items():
+                other = written[group][name]
+                assert (tuple(other) if isinstance(other, list) else other) == value, (group, name)
+
+
+def test_a_small_benchmark_of_the_framework_gives_its_row() -> None:
+    [row] = framework(batches=2, repeats=1, options=("--trainer.logger=false",))
+    assert row.target == 0.95 and "2 batches" in row.what and row.ours > 0
+
+
+def test_small_benchmarks_of_preparation_give_their_rows() -> None:
+    rows = preparation(sentences=300, against=600)
+    assert [row.reference for row in rows[:3]] == [60.0, 5.0, 1500.0]
+    assert 10 < rows[2].ours < 1500 and rows[3].reference == pytest.approx(1.3 * rows[2].ours)
+
+
+def test_the_corpus_is_as_large_as_asked(tmp_path: Path) -> None:
+    write_corpus(tmp_path, 2000)
+    lines = (tmp_path / "train.txt").read_text().splitlines()
+    assert len(lines) == 2000 and min(map(len, lines)) > 0
+    assert sum(len(line.split()) for line in lines) / 2000 == pytest.approx(12, abs=0.5)
+
+
+def test_anonymous_memory_is_what_is_allocated() -> None:
+    before = anonymous_megabytes()
+    held = bytearray(b"x") * 100_000_000
+    assert anonymous_megabytes() - before == pytest.approx(100, abs=20) and len(held) > 0
 
 
 def test_the_median_of_rounds_in_turn() -> None:
