@@ -16,6 +16,7 @@ from experiments.bench.framework import framework
 from experiments.bench.importance import importance
 from experiments.bench.neighbors import neighbors
 from experiments.bench.preparation import preparation
+from experiments.bench.scaling import scaling
 from experiments.bench.timing import Row
 from experiments.bench.training import training
 from experiments.runs import write_json
@@ -28,6 +29,7 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "neighbors": neighbors,
     "framework": framework,
     "preparation": preparation,
+    "scaling": scaling,
 }
 
 

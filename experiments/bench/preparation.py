@@ -39,6 +39,11 @@ def preparation(sentences: int = 1_000_000, against: int | None = None) -> list[
     return rows
 
 
+def seconds_of_preparation(sentences: int) -> float:
+    """Of a first start."""
+    return _starts(sentences)[0]["seconds"]
+
+
 def write_corpus(folder: Path, sentences: int, seed: int = 0) -> None:
     """Sentences of 12 words in the mean, drawn from a Zipf distribution over 50,000; small other splits."""
     rng = np.random.default_rng(seed)
