@@ -14,6 +14,7 @@ from callbacks.provenance import provenance
 from experiments.bench.decoding import corruption, decoding
 from experiments.bench.framework import framework
 from experiments.bench.importance import importance
+from experiments.bench.large_vocabulary import large_vocabulary
 from experiments.bench.neighbors import neighbors
 from experiments.bench.preparation import preparation
 from experiments.bench.scaling import scaling
@@ -26,6 +27,7 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "importance": importance,
     "corruption": corruption,
     "decoding": decoding,
+    "vocabulary": large_vocabulary,
     "neighbors": neighbors,
     "framework": framework,
     "preparation": preparation,

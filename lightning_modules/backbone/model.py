@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from datamodules.batch import TokenBatch
 from lightning_modules.backbone.decoder import Decoder, DecoderConfig
@@ -17,6 +18,8 @@ from lightning_modules.backbone.posterior import Gaussian, PosteriorConfig, Post
 
 # Logits that are made at a time where no gradient needs all of them: as many as stay in a CPU's cache.
 LOGITS_AT_ONCE = {"cpu": 3_000_000, "cuda": 100_000_000}
+# Logits that a training step keeps for its backward pass, a gigabyte of float32; of more, parts are made twice.
+LOGITS_KEPT = 250_000_000
 
 
 class Backbone(nn.Module):
@@ -60,13 +63,20 @@ class Backbone(nn.Module):
     def token_nll(self, batch: TokenBatch, states_BTH: Tensor) -> Tensor:
         """-log p(x_t | x_<t, z) of a decoder's states, in nats, (B, T) float32 or better, 0 at padding.
 
-        Logits are computed for real tokens alone, and without gradients a part of them at a time.
+        Logits are computed for real tokens alone, and without gradients a part of them at a time. With gradients, those
+        of a very large vocabulary are made in parts, too, again in the backward pass: a third more of their arithmetic
+        for a memory that does not grow with tokens times words.
         """
         states_NH = states_BTH.flatten(0, 1).index_select(0, batch.positions)
         targets_N = batch.targets.flatten().index_select(0, batch.positions)
-        tokens = len(targets_N) if torch.is_grad_enabled() else self.tokens_at_once(targets_N.device)
+        gradients = torch.is_grad_enabled()
+        kept = max(1, LOGITS_KEPT // self.decoder.output.out_features)
+        tokens = kept if gradients else self.tokens_at_once(targets_N.device)
         parts = zip(torch.split(states_NH, tokens), torch.split(targets_N, tokens), strict=True)
-        nll_N = torch.cat([self._nll(states_nH, targets_n) for states_nH, targets_n in parts])
+        if gradients and len(targets_N) > kept:
+            nll_N = torch.cat([checkpoint(self._nll, *part, use_reentrant=False) for part in parts])
+        else:
+            nll_N = torch.cat([self._nll(*part) for part in parts])
         nll = torch.zeros(batch.targets.numel(), dtype=nll_N.dtype, device=nll_N.device)
         return nll.index_copy(0, batch.positions, nll_N).view(batch.targets.shape)
 

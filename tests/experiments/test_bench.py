@@ -20,6 +20,7 @@ from experiments.bench.__main__ import BENCHMARKS, main
 from experiments.bench.decoding import Ending, corruption, decoding, to_the_limit
 from experiments.bench.framework import framework
 from experiments.bench.importance import estimate, importance, made
+from experiments.bench.large_vocabulary import large_vocabulary
 from experiments.bench.neighbors import neighbors
 from experiments.bench.preparation import anonymous_megabytes, preparation, write_corpus
 from experiments.bench.published_steps import PublishedDAAE, averaged_loss, mim_loss, word_by_word_corruption
@@ -37,6 +38,7 @@ from experiments.bench.training import (
     vae_avg,
 )
 from lightning_modules import SentenceMIM, TextModel
+from lightning_modules.backbone import model as backbone
 from lightning_modules.backbone.decoder import DecoderConfig
 from lightning_modules.backbone.encoder import EncoderConfig
 from lightning_modules.backbone.posterior import PosteriorConfig
@@ -203,6 +205,12 @@ def test_small_benchmarks_of_preparation_give_their_rows() -> None:
     rows = preparation(sentences=300, against=600)
     assert [row.reference for row in rows[:3]] == [60.0, 5.0, 1500.0]
     assert 10 < rows[2].ours < 1500 and rows[3].reference == pytest.approx(1.3 * rows[2].ours)
+
+
+def test_a_small_benchmark_of_the_vocabulary_gives_its_row() -> None:
+    kept = backbone.LOGITS_KEPT
+    [row] = large_vocabulary(words=50, sentences=2, length=3, repeats=1)
+    assert "8 tokens" in row.what and "MB" in row.note and kept == backbone.LOGITS_KEPT
 
 
 def test_small_benchmarks_of_scaling_give_their_rows() -> None:

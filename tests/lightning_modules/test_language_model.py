@@ -5,7 +5,8 @@ from typing import Literal
 import pytest
 import torch
 from exact import GRID, assert_gradient_is_the_slope, batch_of, every_sentence, log_likelihood, tiny
-from models import sentences, small
+from models import WORDS, sentences, small
+from torch import Tensor
 
 from datamodules.batch import TokenBatch
 from datamodules.vocabulary import BOS, EOS, SPECIAL_TOKENS
@@ -84,3 +85,33 @@ def test_what_its_settings_say_of_a_latent_has_no_effect() -> None:
     decoder = DecoderConfig(hidden_size=13, latent=("state", "concat", "add"), concat_size=4, latent_highway="elu")
     names = [name for name, _ in small(LanguageModel, decoder=decoder).named_parameters()]
     assert names == [name for name, _ in small(LanguageModel).named_parameters()]
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_large_vocabularys_logits_are_not_kept(tied: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loss and its gradients are those of all logits at once; no more of these are kept than a part."""
+    batch = TokenBatch.from_ids(sentences(12))
+    found = []
+    for kept in (10**9, 7 * (len(WORDS) + len(SPECIAL_TOKENS)), 1):  # logits of all tokens, of 7, and of 1
+        monkeypatch.setattr("lightning_modules.backbone.model.LOGITS_KEPT", kept)
+        model = small(LanguageModel, decoder=DecoderConfig(hidden_size=12, tied=tied))
+        words = model.vocabulary.get_vocab_size()
+        saved: list[int] = []
+
+        def note(value: Tensor, saved: list[int] = saved, words: int = words) -> Tensor:
+            if value.dim() == 2 and value.shape[1] == words and value.shape[0] != 12:
+                saved.append(value.numel())
+            return value
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda value: value):
+            loss = model.objective(batch).loss.mean()
+        loss.backward()
+        gradients = {name: value.grad for name, value in model.named_parameters()}
+        found.append((loss.detach(), gradients, sum(saved)))
+    (whole, theirs, most), *others = found
+    assert most >= len(batch.positions) * words
+    for loss, gradients, saved_numbers in others:
+        torch.testing.assert_close(loss, whole)
+        assert saved_numbers == 0
+        for name, value in gradients.items():
+            torch.testing.assert_close(value, theirs[name], rtol=1e-4, atol=1e-6, msg=name)
