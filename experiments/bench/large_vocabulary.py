@@ -1,4 +1,4 @@
-"""A training step with a vocabulary of 90,000 words: logits in parts that are made twice, beside all of them at once."""
+"""A training step with a vocabulary of 90,000 words: logits in parts, made twice, beside all of them at once."""
 
 from __future__ import annotations
 
