@@ -21,6 +21,7 @@ from callbacks.latents import corpus_of
 from callbacks.measured import read_figures
 from callbacks.provenance import provenance
 from callbacks.tables import run_folder
+from callbacks.throughput import Throughput
 from datamodules.batch import TokenBatch
 from lightning_modules import TextModel
 
@@ -33,8 +34,8 @@ class Summary(Callback):
     Each figure has its kind and meaning (`callbacks.quantities`), of how many sentences it is and, where it has them,
     its standard error over sentences, its Monte Carlo error and the number of samples behind it. The file also says
     where the figures come from: corpus, seed, checkpoint, commit, versions, hardware and, after a fit, how long that
-    took and the best value of the monitor, by which settings may be chosen; `test_config.yaml` beside it has the
-    settings of the test.
+    took, how fast it was (`Throughput`) and the best value of the monitor, by which settings may be chosen;
+    `test_config.yaml` beside it has the settings of the test.
 
     The run keeps the figures that can be cited: a test of a part of the split, or one that measures less of the same
     checkpoint than is there already, goes into `partial_test_metrics.json`.
@@ -44,6 +45,7 @@ class Summary(Callback):
         self.started: float | None = None
         self.fit_seconds: float | None = None
         self.best: float | None = None
+        self.training: dict[str, float] = {}
         self.sentences = SumMetric()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -55,6 +57,8 @@ class Summary(Callback):
         if self.started is not None:
             self.fit_seconds = round(time.perf_counter() - self.started, 1)
         assert isinstance(pl_module, TextModel)
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning attaches it, untyped
+        self.training = next((each.summary() for each in callbacks if isinstance(each, Throughput)), {})
         checkpoint = best_checkpoint(trainer, pl_module.monitor)
         if checkpoint is not None and checkpoint.best_model_score is not None:
             self.best = float(checkpoint.best_model_score)
@@ -94,6 +98,7 @@ class Summary(Callback):
             **_checkpoint(trainer),
             "fit_seconds": self.fit_seconds,
             "validation": {pl_module.monitor: self.best},
+            "training": self.training,
             **provenance(pl_module.device),
             "metrics": figures,
         }
@@ -105,6 +110,7 @@ class Summary(Callback):
         log_figure_table(trainer, figures)
         console = Console()
         print_figures(console, f"{corpus.corpus}: {counted} test sentences", figures)
+        _print_training(console, self.training)
         if file.name == PART:
             console.print(f"these are in {PART}; {WHOLE} is for a test of all there is", soft_wrap=True)
         _print_files(console, file.parent)
@@ -115,6 +121,16 @@ def _as_json(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _as_json(inner) for key, inner in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _print_training(console: Console, rates: Mapping[str, float]) -> None:
+    if rates:
+        console.print(
+            f"training: {rates['tokens_per_second']:,.0f} tokens and {rates['sentences_per_second']:,.0f} sentences a "
+            f"second, {rates['matrix_product_share']:.0%} of this machine's matrix-product rate; "
+            f"{rates['data_wait_share']:.1%} of the time waiting for data; {rates['peak_memory_mb']:,.0f} MB at most",
+            soft_wrap=True,
+        )
 
 
 def _print_files(console: Console, folder: Path) -> None:
@@ -149,7 +165,7 @@ def _is_less(trainer: Trainer, record: Mapping[str, Any]) -> bool:
 def _of_the_fit(trainer: Trainer) -> dict[str, Any]:
     """What an earlier test of the run noted; a later one did not see the fit."""
     noted = _noted(trainer, WHOLE) or _noted(trainer, PART)
-    return {name: noted[name] for name in ("fit_seconds", "validation") if name in noted}
+    return {name: noted[name] for name in ("fit_seconds", "validation", "training") if name in noted}
 
 
 def _noted(trainer: Trainer, name: str) -> dict[str, Any]:

@@ -1,43 +1,134 @@
-"""How fast training is."""
+"""How fast training is, and what it waits for."""
 
 from __future__ import annotations
 
+import resource
+import sys
 import time
+from dataclasses import dataclass, fields
 from typing import Any
 
+import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from callbacks.matrix_products import MatrixProducts, matrix_rate
 from datamodules.batch import TokenBatch
+
+DTYPES = {"bf16": torch.bfloat16, "16": torch.float16}
+
+
+@dataclass
+class Work:
+    """What was done in some training batches.
+
+    Attributes:
+        tokens: Words and EOS, no padding, of the global batches.
+        sentences: Of the global batches.
+        operations: Of this rank's matrix products.
+        seconds: In the steps.
+        waiting: Seconds between them, in which batches are read.
+    """
+
+    tokens: int = 0
+    sentences: int = 0
+    operations: float = 0.0
+    seconds: float = 0.0
+    waiting: float = 0.0
+
+    def add(self, other: Work) -> None:
+        """Adds other batches."""
+        for field in fields(self):
+            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
+
+    def rates(self, matrix_rate: float) -> dict[str, float]:
+        """By name; the share is of so many operations a second."""
+        return {
+            "tokens_per_second": self.tokens / self.seconds,
+            "sentences_per_second": self.sentences / self.seconds,
+            "matrix_product_share": self.operations / self.seconds / matrix_rate,
+            "data_wait_share": self.waiting / (self.waiting + self.seconds),
+        }
 
 
 class Throughput(Callback):
-    """`train/tokens_per_second`: real tokens (words and EOS, no padding) of the global batch over wall time.
+    """How fast the training batches since the last time were; over the whole fit in `test_metrics.json`, as `training`.
 
-    Logged over the training steps since the last time; validation and reading batches are not counted.
+    - `train/tokens_per_second`: real tokens (words and EOS, no padding) of the global batch over the time of the steps.
+    - `train/sentences_per_second`: likewise.
+    - `train/matrix_product_share`: how near to the rate of a large matrix product alone, in the training's precision,
+      measured when the fit starts, the steps come with theirs.
+    - `train/data_wait_share`: of the time between the starts of steps, the part in which batches are read.
+    - `train/peak_memory_mb`: most memory so far, of the GPU or else of the process.
+
+    Validation is not counted.
 
     Args:
-        every_n_steps: How often it is logged.
+        every_n_steps: How often they are logged.
     """
 
     def __init__(self, every_n_steps: int = 20) -> None:
         self.every_n_steps = every_n_steps
-        self.steps = self.tokens = 0
-        self.seconds = 0.0
-        self.started = 0.0
+        self.steps = 0
+        self.recent, self.total = Work(), Work()
+        self.rate = 0.0
+        self.started = self.ended = 0.0
+        self.products: MatrixProducts | None = None
+        self.peak = 0.0
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measures the machine, and begins to count."""
+        dtype = DTYPES.get(str(trainer.precision).split("-")[0], torch.float32)
+        self.rate = matrix_rate(pl_module.device, dtype)
+        self.products = MatrixProducts(pl_module)
+        self.recent, self.total, self.steps = Work(), Work(), 0
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """From here on the first batch is waited for."""
+        self.ended = time.perf_counter()
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: TokenBatch, batch_idx: int
     ) -> None:
         """Starts the clock."""
+        assert self.products is not None
         self.started = time.perf_counter()
+        self.products.operations = 0.0
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: TokenBatch, batch_idx: int
     ) -> None:
-        """Stops the clock and logs the rate from time to time."""
-        self.seconds += time.perf_counter() - self.started
-        self.tokens += batch.positions.numel() * trainer.world_size
+        """Stops the clock and logs the rates from time to time."""
+        assert self.products is not None
+        before, self.ended = self.ended, time.perf_counter()
+        ranks = trainer.world_size
+        tokens, sentences = batch.positions.numel() * ranks, len(batch) * ranks
+        work = Work(tokens, sentences, self.products.operations, self.ended - self.started, self.started - before)
+        self.recent.add(work)
+        self.total.add(work)
         self.steps += 1
         if self.steps % self.every_n_steps == 0:
-            pl_module.log("train/tokens_per_second", self.tokens / self.seconds, on_step=True, on_epoch=False)
-            self.tokens, self.seconds = 0, 0.0
+            self.peak = peak_memory(pl_module.device)
+            rates = self.recent.rates(self.rate) | {"peak_memory_mb": self.peak}
+            pl_module.log_dict({f"train/{name}": rate for name, rate in rates.items()}, on_step=True, on_epoch=False)
+            self.recent = Work()
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Counts no longer."""
+        assert self.products is not None
+        self.products.stop()
+        self.peak = peak_memory(pl_module.device)
+
+    def summary(self) -> dict[str, float]:
+        """The rates of the whole fit; empty of one without a batch."""
+        if self.total.seconds == 0:
+            return {}
+        return {name: round(rate, 4) for name, rate in self.total.rates(self.rate).items()} | {
+            "peak_memory_mb": round(self.peak, 1)
+        }
+
+
+def peak_memory(device: torch.device) -> float:
+    """Megabytes that the GPU, or else this process, held at most so far."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6

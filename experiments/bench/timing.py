@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import gc
-import resource
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median
 
 import torch
+
+from callbacks.throughput import peak_memory
 
 
 @dataclass(frozen=True)
@@ -49,19 +49,9 @@ def medians(alternatives: Mapping[str, Callable[[], object]], repeats: int) -> d
     return {name: median(values) for name, values in seconds.items()}
 
 
-def matrix_rate(size: int = 1536, repeats: int = 5) -> float:
-    """Floating-point operations a second of a large fp32 matrix product on this machine, the median."""
-    one = torch.randn(size, size)
-    return 2 * size**3 / medians({"product": lambda: one @ one}, repeats)["product"]
-
-
 def peak_megabytes(run: Callable[[], object]) -> float:
     """By how much it raises this process's peak resident memory; 0 where something before it took more."""
-    before = _peak()
+    device = torch.device("cpu")
+    before = peak_memory(device)
     run()
-    return _peak() - before
-
-
-def _peak() -> float:
-    kibibyte = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kibibyte / 1e6
+    return peak_memory(device) - before

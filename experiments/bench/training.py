@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from callbacks.matrix_products import matrix_rate
 from datamodules.batch import TokenBatch
 from datamodules.bucketing import BatchingConfig, BucketSampler
 from datamodules.vocabulary import SPECIAL_TOKENS, VocabularyConfig, build_vocabulary
 from experiments.bench.published_steps import PublishedDAAE, averaged_loss, mim_loss
-from experiments.bench.timing import Row, matrix_rate, medians
+from experiments.bench.timing import Row, medians
 from lightning_modules import AdversarialAutoencoder, AveragingVAE, SentenceMIM, TextModel
 from lightning_modules.aae import AdversaryConfig
 from lightning_modules.backbone.corruption import CorruptionConfig
@@ -80,7 +81,7 @@ def daae(
         Row(what.format(kind), seconds["published"], seconds[kind], target, f"{tokens / seconds[kind]:,.0f} tokens/s")
         for kind, target in zip(("fp32", "bf16-mixed"), targets, strict=False)
     ]
-    least = daae_products(sizes, sentences, length) / matrix_rate()
+    least = daae_products(sizes, sentences, length) / matrix_rate(torch.device("cpu"))
     what = f"DAAE training step, {name}, in fp32; its matrix products alone at the rate of a large one"
     return [*rows, Row(what, least, seconds["fp32"], targets[2], "the ratio is the share of the matrix-product rate")]
 

@@ -116,24 +116,47 @@ def test_throughput_counts_words_and_ends(
 ) -> None:
     clock = count()
     monkeypatch.setattr("callbacks.throughput.time.perf_counter", lambda: next(clock) * 0.5)  # half a second a batch
+    monkeypatch.setattr("callbacks.throughput.matrix_rate", lambda *_: 1e9)
     data = corpus()  # 600 sentences in 12 batches of 50
+    measure = Throughput(every_n_steps=every)
     trainer(
-        Throughput(every_n_steps=every),
+        measure,
         logger=CSVLogger(tmp_path, name="", version=""),
         max_epochs=epochs,
         limit_val_batches=0,
         log_every_n_steps=1,
     ).fit(fresh(data.vocabulary_json), datamodule=data)
     with (tmp_path / "metrics.csv").open() as lines:
-        logged = {
-            int(row["step"]): float(row["train/tokens_per_second"])
-            for row in csv.DictReader(lines)
-            if row["train/tokens_per_second"]
-        }
+        rows = [row for row in csv.DictReader(lines) if row["train/tokens_per_second"]]
+    logged = {int(row["step"]): float(row["train/tokens_per_second"]) for row in rows}
     assert min(logged) == every - 1
+    assert {float(row["train/sentences_per_second"]) for row in rows} == {100.0}
+    assert {float(row["train/data_wait_share"]) for row in rows} == {0.5}  # half a second between two of them
+    assert min(float(row["train/peak_memory_mb"]) for row in rows) > 50
     words = epochs * sum(len(sentence.split()) + 1 for sentence in data.read_split("train")["text"])
     rates = [logged[step] for step in range(every - 1, 12 * epochs, every)]
     assert sum(rate * every * 0.5 for rate in rates) == pytest.approx(words, rel=1e-6)
+    whole = measure.summary()
+    assert whole["tokens_per_second"] == pytest.approx(words / (6 * epochs), abs=1e-3)
+    assert whole["sentences_per_second"] == 100 and whole["data_wait_share"] == 0.5
+    # Of linear and recurrent layers alone, the logits of real tokens only; each batch has its own padding.
+    assert 0.01 < whole["matrix_product_share"] < 1 and whole["peak_memory_mb"] > 50
+
+
+def test_the_summary_says_how_fast_the_fit_was(
+    fresh: Make, corpus: Make, trainer: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, measure = corpus(), Throughput()
+    model = fresh(data.vocabulary_json)
+    fitting = trainer(measure, Summary(), max_epochs=1, limit_train_batches=2, limit_val_batches=0)
+    fitting.fit(model, datamodule=data)
+    fitting.test(model, datamodule=data, verbose=False)
+    training = json.loads((tmp_path / "test_metrics.json").read_text())["training"]
+    assert training == measure.summary() and len(training) == 5
+    assert f"training: {training['tokens_per_second']:,.0f} tokens" in capsys.readouterr().out
+    # A later test did not see the fit, and keeps what was noted.
+    trainer(Summary()).test(model, datamodule=data, verbose=False)
+    assert json.loads((tmp_path / "test_metrics.json").read_text())["training"] == training
 
 
 def test_the_summary_holds_every_figure(

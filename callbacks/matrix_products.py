@@ -1,0 +1,61 @@
+"""The matrix products of training: how many operations they take, and how fast the machine is at them."""
+
+from __future__ import annotations
+
+import time
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+RECURRENT = (nn.LSTM, nn.GRU)
+# Of the product that is timed: large enough to reach a processor's rate.
+SIZES = {"cpu": 1536, "cuda": 8192}
+
+
+class MatrixProducts:
+    """Counts the floating-point operations of the matrix products of a module's linear and recurrent layers.
+
+    A weight takes 2 operations for each row (a sentence, or a step of one, padding included), and twice that again for
+    the gradients. Embeddings, activations and the softmax count nothing.
+
+    Args:
+        module: Of which the layers are watched, until `stop`.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.operations = 0.0
+        layers = (layer for layer in module.modules() if isinstance(layer, (nn.Linear, *RECURRENT)))
+        self._handles: list[RemovableHandle] = [layer.register_forward_pre_hook(self._count) for layer in layers]
+
+    def stop(self) -> None:
+        """Watches no longer."""
+        for handle in self._handles:
+            handle.remove()
+
+    def _count(self, layer: nn.Module, given: tuple[Any, ...]) -> None:
+        rows = given[0].data if isinstance(given[0], nn.utils.rnn.PackedSequence) else given[0]
+        weights = sum(value.numel() for value in layer.parameters() if value.dim() == 2)
+        # What is computed again for the backward pass has had its gradients counted.
+        again = torch._C._current_graph_task_id() != -1
+        passes = 3 if torch.is_grad_enabled() and not again else 1
+        self.operations += 2.0 * passes * weights * (rows.numel() // rows.shape[-1])
+
+
+def matrix_rate(device: torch.device, dtype: torch.dtype = torch.float32, repeats: int = 5) -> float:
+    """Floating-point operations a second of a large matrix product, the median of some."""
+    size = SIZES.get(device.type, SIZES["cuda"])
+    one = torch.ones(size, size, device=device, dtype=dtype)
+    seconds = []
+    for _ in range(repeats + 1):  # the first one warms up
+        start = time.perf_counter()
+        _finished(one @ one)
+        seconds.append(time.perf_counter() - start)
+    return 2 * size**3 / median(seconds[1:])
+
+
+def _finished(product: Tensor) -> None:
+    if product.device.type == "cuda":
+        torch.cuda.synchronize(product.device)
