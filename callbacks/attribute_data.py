@@ -51,7 +51,9 @@ def check_attribute(corpus: TextDataModule, attribute: str, files: AttributeFile
         for split in ("train", "valid", "test"):
             _values(corpus, split, attribute)
     elif files is None:
-        there = ", ".join(corpus.attributes) if corpus.split("train").has_labels else "none, for it has no labels"
+        there = (
+            ", ".join(corpus.attributes) if corpus.split("train").labels is not None else "none, for it has no labels"
+        )
         raise UsageError(
             f"AttributeTransfer: the corpus {corpus.corpus} has no attribute {attribute} (it has: {there}): choose "
             "another, give files.vector, or take it out of trainer.callbacks"
@@ -92,7 +94,7 @@ def attribute_data(
 
 def has_labels(corpus: TextDataModule, attribute: str) -> bool:
     """Whether the corpus' labels hold the attribute."""
-    return attribute in corpus.attributes and corpus.split("train").has_labels
+    return attribute in corpus.attributes and corpus.split("train").labels is not None
 
 
 def _of_labels(

@@ -26,7 +26,7 @@ class Work:
         sentences: Of the global batches.
         operations: Of this rank's matrix products.
         seconds: In the steps.
-        waiting: Seconds between them, in which batches are read.
+        waiting: Seconds between them.
     """
 
     tokens: int = 0
@@ -57,7 +57,8 @@ class Throughput(Callback):
     - `train/sentences_per_second`: likewise.
     - `train/matrix_product_share`: how near to the rate of a large matrix product alone, in the training's precision,
       measured when the fit starts, the steps come with theirs.
-    - `train/data_wait_share`: of the time between the starts of steps, the part in which batches are read.
+    - `train/data_wait_share`: of the time between the starts of steps, the part outside of them, in which batches are
+      read and figures logged: data are not waited for longer than that.
     - `train/peak_memory_mb`: most memory so far, of the GPU or else of the process.
 
     Validation is not counted.

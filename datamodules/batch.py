@@ -45,7 +45,7 @@ class TokenBatch:
         cls,
         sentences: Sequence[Sequence[int] | npt.NDArray[np.int32]],
         index: Sequence[int] | npt.NDArray[np.int64] | None = None,
-        labels: Sequence[int] | None = None,
+        labels: Sequence[int] | npt.NDArray[np.int64] | None = None,
         share: float = 1.0,
     ) -> TokenBatch:
         """Pads word ids (without BOS and EOS) into a batch; sentences are numbered from 0 unless `index` is given."""

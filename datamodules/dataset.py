@@ -77,28 +77,47 @@ def _encode_rows(
 
 
 class SentenceDataset(TorchDataset[TokenBatch]):
-    """A split of encoded sentences; an "index" is one rank's part of a batch, which is read in one go."""
+    """A split of encoded sentences; an "index" is one rank's part of a batch, which is read in one go.
+
+    Words are slices of the memory-mapped buffers: the library's rows take several times as long (see `make bench`).
+    """
 
     def __init__(self, encoded: Dataset) -> None:
         self.encoded = encoded.with_format("numpy")
+        parts = encoded.data.column("ids").chunks
+        # The words of each part one behind the other, and where its rows begin among them.
+        self._parts: list[tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]] = [
+            (part.flatten().to_numpy(), part.offsets.to_numpy()) for part in parts
+        ]
+        self._first_rows = np.cumsum([0, *(len(part) for part in parts)])
         self.lengths: npt.NDArray[np.int32] = encoded.data.column("length").to_numpy()
-        self.has_labels = "label" in encoded.column_names
         self.labels: npt.NDArray[np.int64] | None = None
-        if self.has_labels:
+        if "label" in encoded.column_names:
             self.labels = encoded.data.column("label").to_numpy()
+
+    def __reduce__(self) -> tuple[type[SentenceDataset], tuple[Dataset]]:
+        """A process that reads batches gets the names of the files, and maps them itself."""
+        return SentenceDataset, (self.encoded,)
 
     def __len__(self) -> int:
         """Sentences in the split."""
         return len(self.lengths)
 
     def __getitem__(self, batch: BatchRows) -> TokenBatch:
-        columns = self.encoded[batch.rows]
+        rows = np.asarray(batch.rows)
+        parts = np.searchsorted(self._first_rows, rows, side="right") - 1
+        places = rows - self._first_rows[parts]
         return TokenBatch.from_ids(
-            columns["ids"],
-            index=batch.rows,
-            labels=columns["label"] if self.has_labels else None,
+            [self._words(*place) for place in zip(parts.tolist(), places.tolist(), strict=True)],
+            index=rows,
+            labels=None if self.labels is None else self.labels[rows],
             share=batch.share,
         )
+
+    def _words(self, part: int, row: int) -> npt.NDArray[np.int32]:
+        words, offsets = self._parts[part]
+        start, end = offsets[row] - offsets[0], offsets[row + 1] - offsets[0]
+        return words[start:end]
 
 
 def _texts(dataset: Dataset) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import pickle
 import random
 import time
 from collections.abc import Mapping
@@ -23,7 +24,7 @@ import datamodules.dataset
 import datamodules.text
 from datamodules import Everything, TextDataModule, TextFolder, Yelp
 from datamodules.batch import TokenBatch
-from datamodules.bucketing import BatchingConfig, BucketSampler
+from datamodules.bucketing import BatchingConfig, BatchRows, BucketSampler
 from datamodules.errors import UsageError
 from datamodules.text import SubsetConfig
 from datamodules.vocabulary import VocabularyConfig, build_vocabulary, vocabulary_words
@@ -276,6 +277,25 @@ def test_vocabulary_file_is_used_instead_of_counting(folder: str, work: dict[str
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # Python 3.12: the loader forks
+def test_rows_of_a_corpus_of_several_parts(tmp_path: Path) -> None:
+    """The library keeps a thousand rows together; a batch has rows of several such parts, in any order."""
+    lines = [" ".join(f"w{(row + k) % 97}" for k in range(1 + row % 11)) for row in range(2500)]
+    module = Mine(write_folder(tmp_path, {"train": lines, "valid": lines[:3], "test": lines[:3]}, labels=True))
+    split, words = module.split("train"), vocabulary_words(module.vocabulary)
+    assert len(split.encoded.data.column("ids").chunks) > 2
+    rows = np.random.default_rng(0).permutation(2500)[:300]
+    for data in (split, pickle.loads(pickle.dumps(split))):
+        batch = data[BatchRows(rows, 0.5)]
+        found = [
+            " ".join(words[token] for token in target[: length - 1])
+            for target, length in zip(batch.targets.tolist(), batch.lengths.tolist(), strict=True)
+        ]
+        assert found == [lines[row] for row in rows]
+        assert batch.labels is not None and batch.labels.tolist() == [len(lines[row].split()) % 2 for row in rows]
+        assert batch.share == 0.5 and batch.index.tolist() == rows.tolist()
+    assert len(pickle.dumps(split)) < 50_000  # the names of the files, and not what they hold
+
+
 def test_worker_processes_read_the_same_batches(folder: str) -> None:
     batching = BatchingConfig(sentences=4, eval_sentences=4)
     here, there = (
