@@ -147,7 +147,11 @@ class TextModel(LightningModule, ABC):
     def on_train_batch_start(self, batch: TokenBatch, batch_idx: int) -> None:
         """Seeds what sentences do not draw themselves (dropout) from the step, so that a resume repeats it."""
         step = f"{self.seed} {self.current_epoch} {batch_idx} {self.global_rank}"
-        torch.manual_seed(zlib.crc32(step.encode()))
+        seed = zlib.crc32(step.encode())
+        # Not torch.manual_seed, which keeps a stack trace of every call for each device that is not there.
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
 
     def training_step(self, batch: TokenBatch, batch_idx: int) -> Tensor | None:
         """One step of the objective."""
@@ -156,7 +160,13 @@ class TextModel(LightningModule, ABC):
         return objective.loss.mean() * batch.share
 
     def log_objective(self, batch: TokenBatch, objective: ObjectiveTerms) -> None:
-        """Logs the loss and the terms of a training step, and the learning rate at which it is taken."""
+        """Logs the loss and the terms of a training step, and the learning rate at which it is taken.
+
+        At the steps that the trainer's `log_every_n_steps` chooses: at the others nobody would see them.
+        """
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning attaches it, untyped
+        if (self.global_step + 1) % every:
+            return
         logged = {f"train/{term}": value.detach().mean() for term, value in objective.terms.items()}
         logged["train/loss"] = objective.loss.detach().mean()
         self.log_dict(logged, batch_size=len(batch))

@@ -164,6 +164,7 @@ def trainer(**options: Any) -> pl.Trainer:
         "enable_model_summary": False,
         "use_distributed_sampler": False,
         "num_sanity_val_steps": 0,
+        "log_every_n_steps": 1,
         "accelerator": "cpu",
         "devices": 1,
     }

@@ -68,3 +68,15 @@ def test_a_vocabulary_that_is_none_is_refused() -> None:
     for text in ("no json", VOCABULARY.replace("<blank>", "<other>")):
         with pytest.raises(UsageError, match=r"vocabulary|special token"):
             small(Autoencoder, vocabulary=text)
+
+
+@pytest.mark.parametrize("every, accumulate, expected", [(1, 1, 6), (2, 1, 3), (3, 1, 2), (2, 2, 2)])
+def test_training_terms_are_logged_as_often_as_the_trainer_logs(every: int, accumulate: int, expected: int) -> None:
+    """Six batches; of two that make a step both are logged, if the step is."""
+    model = small(Autoencoder)
+    seen: list[int] = []
+    model.log_dict = lambda terms, **_: seen.append(len(terms))  # type: ignore[method-assign]
+    data = DataLoader([BATCH] * 6, batch_size=None)
+    fitting = trainer(max_epochs=1, log_every_n_steps=every, accumulate_grad_batches=accumulate)
+    fitting.fit(model, data)
+    assert seen == [2] * expected
