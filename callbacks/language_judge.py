@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ from lightning_modules import LanguageModel
 from lightning_modules.backbone.decoder import DecoderConfig
 from lightning_modules.backbone.layers import EmbeddingConfig
 from lightning_modules.decoding.search import evaluating
+from lightning_modules.metrics.perplexity import exp
 from lightning_modules.optimization import OptimizerConfig
 
 
@@ -69,7 +69,7 @@ def train_judge(
 def judged_perplexity(judge: LanguageModel, batches: Iterable[TokenBatch]) -> float:
     """exp(nats / tokens) of all sentences of the batches, EOS counted in both."""
     nats, tokens, _ = _judged(judge, batches)
-    return math.exp(nats / tokens)
+    return exp(nats / tokens)
 
 
 def judged_nll(judge: LanguageModel, batches: Iterable[TokenBatch]) -> float:

@@ -16,7 +16,7 @@ from callbacks.tables import log_picture, run_folder
 from datamodules.batch import TokenBatch
 from datamodules.errors import require
 from lightning_modules import TextAutoencoder
-from lightning_modules.metrics.perplexity import CONVENTIONS, OTHER_CONVENTIONS, WITHOUT_EOS, require_conventions
+from lightning_modules.metrics.perplexity import CONVENTIONS, OTHER_CONVENTIONS, WITHOUT_EOS, exp, require_conventions
 
 Nats = npt.NDArray[np.float64]
 
@@ -47,9 +47,10 @@ class Melbo(Callback):
         self.meet = meet
         self.trials = trials
         self.conventions = tuple(conventions)
-        self.nats = CatMetric()
-        self.again = CatMetric()
-        self.ends = CatMetric()
+        # A sentence's likelihood that is no number makes a figure that is none, rather than one of fewer sentences.
+        self.nats = CatMetric(nan_strategy="disable")
+        self.again = CatMetric(nan_strategy="disable")
+        self.ends = CatMetric(nan_strategy="disable")
         self.lengths = CatMetric()
 
     def on_test_batch_end(
@@ -109,7 +110,7 @@ def _gathered(metric: CatMetric) -> Nats:
 
 
 def _perplexity(nats: Nats, tokens: Nats) -> float:
-    return math.exp((nats.sum() + len(nats) * math.log(len(nats))) / tokens.sum())
+    return exp((nats.sum() + len(nats) * math.log(len(nats))) / tokens.sum())
 
 
 def against_sentences(nats: Nats, sizes: npt.NDArray[np.int64], trials: int) -> tuple[Nats, Nats]:
@@ -128,6 +129,9 @@ def _draw(nats: Nats, curve: npt.NDArray[Any], meet: float | None) -> Figure:
     beyond = np.geomspace(count, last, 50)
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.add_subplot()
+    if not np.isfinite(middle).all():
+        axes.set_title("MELBO is no finite number")
+        return figure
     axes.fill_between(sizes, middle - spread, middle + spread, alpha=0.3)
     axes.plot(sizes, middle, label="drawn from the test split")
     axes.plot(beyond, mean + np.log(beyond), "--", label="extrapolated")

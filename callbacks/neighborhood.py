@@ -66,7 +66,10 @@ class NeighborhoodRecall(Callback):
         count = min(self.sentences, len(corpus_of(trainer).split("test")))
         least = max(self.neighbors, min(self.ks))
         enough = count > least or not isinstance(pl_module, TextAutoencoder)
-        require(enough, f"NeighborhoodRecall asks for {least} neighbours of {count} test sentences: lower its ks")
+        require(
+            enough,
+            f"NeighborhoodRecall asks for {least} neighbours of {count} test sentences: lower its neighbors or ks",
+        )
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Computes, logs and draws the figures."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 from pytorch_lightning import Callback, LightningModule, Trainer
 
@@ -46,6 +48,9 @@ class SamplePerplexity(Callback):
         drawn = batches_of(trainer, pl_module, "train", draw_rows(trainer, "train", self.samples))
         data = [sentence for batch in drawn for sentence in batch_text(words, batch)]
         written = prior_sentences(pl_module, len(data))
+        if not any(written):
+            print("SamplePerplexity: every sample is empty, and says nothing to measure", file=sys.stderr)
+            return
         of_data, of_samples = (
             train_judge(sentences, words, self.judge, pl_module.device, pl_module.seed) for sentences in (data, written)
         )
@@ -56,5 +61,6 @@ class SamplePerplexity(Callback):
             "data_perplexity": judged_perplexity(of_data, test),
         }
         for name, value in figures.items():
-            counted = len(written) if name == "forward_perplexity" else None
+            # A judge reads no empty sentence.
+            counted = sum(map(bool, written)) if name == "forward_perplexity" else None
             log_figure(pl_module, name, value, sentences=counted, samples=len(written))

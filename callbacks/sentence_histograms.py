@@ -34,7 +34,7 @@ class SentenceHistograms(Callback):
         names = [name for name, kind in kinds.items() if kind in LIKELIHOODS]
         if isinstance(pl_module, TextAutoencoder) and pl_module.stochastic:
             names.append("melbo")
-        self.values = {name: CatMetric().to(pl_module.device) for name in names}
+        self.values = {name: CatMetric(nan_strategy="disable").to(pl_module.device) for name in names}
 
     def on_test_batch_end(
         self,

@@ -18,7 +18,7 @@ from torchmetrics.aggregation import SumMetric
 from callbacks.checkpoints import best_checkpoint
 from callbacks.figure_table import log_figure_table, print_figures
 from callbacks.latents import corpus_of
-from callbacks.measured import read_figures
+from callbacks.measured import COUNTS, read_figures
 from callbacks.provenance import provenance
 from callbacks.tables import run_folder
 from callbacks.throughput import Throughput
@@ -153,13 +153,16 @@ def _checkpoint(trainer: Trainer) -> dict[str, Any]:
 
 
 def _is_less(trainer: Trainer, record: Mapping[str, Any]) -> bool:
-    """Whether an earlier test of the same checkpoint had more sentences, or figures that this one lacks."""
+    """Whether an earlier test of the same checkpoint had more sentences or samples, or figures that this one lacks."""
     earlier = _noted(trainer, WHOLE)
     same = all(earlier.get(key) == record.get(key) for key in ("checkpoint", "checkpoint_saved", "corpus"))
     if not same or record["checkpoint"] is None:
         return False
-    more = earlier.get("sentences", 0) > record["sentences"]
-    return more or bool(earlier.get("metrics", {}).keys() - record["metrics"].keys())
+    before, now = ({"test": each, **each.get("metrics", {})} for each in (earlier, record))
+    return any(
+        name not in now or any(figure.get(count, 0) > now[name].get(count, 0) for count in COUNTS)
+        for name, figure in before.items()
+    )
 
 
 def _of_the_fit(trainer: Trainer) -> dict[str, Any]:

@@ -80,13 +80,27 @@ def _row(corpus: str, title: str, runs: Sequence[Run], conventions: Sequence[str
             notes.append(f"{name} is below the entropy floor: no likelihood")
         if name == "melbo" and found:
             notes.append(melbo_note(*sorted({figure["sentences"] for figure in found if "sentences" in figure})))
+        notes += _of_what(name, found, runs)
     figures += _in_other_conventions(runs, conventions)
+    if len({run.record.get("seed") for run in runs}) < len(runs):
+        notes.append("several runs of one seed")
     ours = {run.record["sentences"] for run in runs if "sentences" in run.record}
     theirs = content()["corpora"].get(corpus, {}).get("test")
     if theirs is not None and ours - {theirs}:
         notes.append(f"tested on {' and '.join(map(str, sorted(ours)))} sentences, the papers on {theirs}")
     seeds = tuple(run.record["seed"] for run in runs if "seed" in run.record)
     return Row(corpus, title, tuple(figures), seeds=seeds, runs=len(runs), notes=tuple(notes))
+
+
+def _of_what(name: str, found: Sequence[Mapping[str, Any]], runs: Sequence[Run]) -> list[str]:
+    """What a mean says nothing of by itself: missing runs, importance samples, sentences that are not the test's."""
+    notes = [f"{name} of {len(found)} of {len(runs)} runs"] if 0 < len(found) < len(runs) else []
+    if name == "nll_iw":
+        samples = sorted({figure["samples"] for figure in found if "samples" in figure})
+        notes += [f"importance-weighted with K = {' and '.join(map(str, samples))}"] if samples else []
+    whole = {run.record.get("sentences") for run in runs}
+    part = sorted({figure["sentences"] for figure in found if "sentences" in figure} - whole)
+    return notes + ([f"{name} of {' and '.join(map(str, part))} sentences"] if part else [])
 
 
 def _found(runs: Sequence[Run], name: str) -> list[dict[str, Any]]:

@@ -37,7 +37,7 @@ def conventions() -> dict[str, str]:
 
 def melbo_note(*sentences: int) -> str:
     """What MELBO says nothing without: of how many test sentences it is."""
-    return f"MELBO with N = {' and '.join(f'{count:,}' for count in sentences)}"
+    return f"MELBO with N = {' and '.join(f'{count:,}' for count in sentences) or 'unknown'}"
 
 
 def _row(table: Mapping[str, Any], row: Mapping[str, Any]) -> Row:

@@ -12,10 +12,17 @@ from typing import Any
 
 import yaml
 
+import callbacks
 from datamodules.errors import UsageError, require
 
-# What is no setting of a model, its data or its training.
-APART = ("seed_everything", "model.init_args.seed", "data.init_args.seed", "trainer.logger", "trainer.default_root_dir")
+# What is no setting of a model, its data or its training: of these nothing that is measured depends.
+APART = (
+    *("seed_everything", "model.init_args.seed", "data.init_args.seed", "data.init_args.num_workers"),
+    *(f"trainer.{name}" for name in ("logger", "default_root_dir", "enable_", "accelerator", "devices", "num_nodes")),
+    *(f"trainer.{name}" for name in ("strategy", "log_every_n_steps", "num_sanity_val_steps", "profiler")),
+)
+# The modules of our own callbacks that change what is trained; the others measure it.
+TRAINING = ("callbacks.annealing", "callbacks.stopping")
 
 
 @dataclass(frozen=True)
@@ -101,17 +108,35 @@ def _configuration(file: Path) -> dict[str, Any]:
 
 
 def _leaves(value: Any, name: str) -> list[tuple[str, Any]]:
+    if name == "trainer.callbacks":
+        return [leaf for callback in value or () for leaf in _of_callback(callback, name)]
     if isinstance(value, Mapping):
         return [leaf for key, inner in value.items() for leaf in _leaves(inner, f"{name}.{key}")]
     return [(name, value)]
 
 
+def _of_callback(callback: Mapping[str, Any], name: str) -> list[tuple[str, Any]]:
+    """The options of a callback that training depends on, by its class and the weight that it drives, if it does."""
+    kind = str(callback["class_path"]).split(".")[-1]
+    ours = getattr(callbacks, kind, None)
+    if ours is not None and ours.__module__ not in TRAINING:
+        return []
+    options = callback.get("init_args") or {}
+    return _leaves(options, ".".join([name, kind, *([options["weight"]] if "weight" in options else [])]))
+
+
 def _with_settings(runs: list[Run]) -> list[Run]:
-    values: dict[tuple[str, str], list[Any]] = defaultdict(list)
+    """Finds the settings in which runs of one experiment differ; having one differs from not having it."""
+    configured: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for run in runs:
-        for key, value in run.configuration.items():
-            values[run.record["experiment"], key].append(value)
-    differ = {name for name, seen in values.items() if any(value != seen[0] for value in seen)}
+        if run.configuration:
+            configured[run.record["experiment"]].append(run.configuration)
+    differ = {
+        (experiment, key)
+        for experiment, found in configured.items()
+        for key in set().union(*found)
+        if any(key not in each or each[key] != found[0].get(key) for each in found)
+    }
     return [
         replace(run, settings={k: v for k, v in run.configuration.items() if (run.record["experiment"], k) in differ})
         for run in runs

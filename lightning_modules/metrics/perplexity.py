@@ -127,6 +127,11 @@ WITHOUT_EOS = "without_eos"
 OTHER_CONVENTIONS = ("eos_in_neither", "eos_in_tokens", "bos_and_eos")
 
 
+def exp(nats: float) -> float:
+    """The exponential, which is infinite where a float cannot hold it."""
+    return float(torch.tensor(nats, dtype=torch.float64).exp())
+
+
 def require_conventions(names: Iterable[str]) -> None:
     """Checks names of conventions.
 

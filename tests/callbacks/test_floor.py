@@ -8,12 +8,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from models import small
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from callbacks import EntropyFloor, Summary
 from callbacks.floor import is_below
 from callbacks.latents import corpus_of
+from callbacks.measured import _compare_with_floor
+from callbacks.quantities import quantity_of
 from datamodules import Reviews
+from lightning_modules import SentenceVAE
 
 Make = Callable[..., Any]
 
@@ -77,3 +81,25 @@ def test_the_summary_names_the_gap_and_what_no_likelihood_can_be(
     # A perplexity has the gap, in nats, of what it is made of.
     assert record["test/perplexity_iw"]["gap"] == record["test/nll_iw"]["gap"]
     assert "BELOW THE FLOOR, so no likelihood: nll, nll_kl_once\n" in capsys.readouterr().out
+
+
+def test_nats_without_eos_and_perplexities_of_other_tokens_have_no_gap_to_it() -> None:
+    """The floor counts EOS."""
+    for name, convention in (
+        ("negative_elbo", "eos_in_both"),
+        ("negative_elbo_without_eos", "eos_in_neither"),
+        ("nll_iw_without_eos", "eos_in_neither"),
+        ("perplexity_eos_in_tokens", "eos_in_tokens"),
+    ):
+        assert quantity_of(name, {"perplexity": "negative_elbo"}).convention == convention
+    figures: dict[str, Any] = {
+        f"test/{name}": {"value": 3.0, "sentences": 10, "kind": "upper bound", "convention": convention}
+        for name, convention in (
+            ("negative_elbo", "eos_in_both"),
+            ("perplexity", "eos_in_both"),
+            ("negative_elbo_without_eos", "eos_in_neither"),
+            ("perplexity_eos_in_neither", "eos_in_neither"),
+        )
+    } | {"test/floor": {"value": 2.0, "sentences": 10, "kind": "exact", "convention": "eos_in_both"}}
+    _compare_with_floor(figures, small(SentenceVAE))
+    assert {name for name, figure in figures.items() if "gap" in figure} == {"test/negative_elbo", "test/perplexity"}

@@ -76,6 +76,12 @@ def test_conventions_keep_the_end_of_each_sample_apart(corpus: Make, trainer: Ma
     expected = math.exp(nats / (sum(lengths) + 2 * len(lengths)))
     assert found["test/perplexity_iw_bos_and_eos"] == pytest.approx(expected, rel=1e-4)
     assert "test/perplexity_iw_eos_in_tokens" not in found
+    assert found["test/nll_iw_without_eos"] == pytest.approx(sum(words) / len(words), rel=1e-4)
+    with torch.no_grad():
+        weights = log_weights(model, text_batch(model.vocabulary, test_sentences), SAMPLES)
+    for with_end, name in ((True, "nll_iw"), (False, "nll_iw_without_eos")):
+        error = float(weights.error(with_end).square().sum().sqrt()) / len(words)
+        assert found[f"test/{name}/monte_carlo_error"] == pytest.approx(error, rel=1e-3)
     for kind in ("error", "monte_carlo_error"):
         ratio = found[f"test/perplexity_iw_eos_in_neither/{kind}"] / found[f"test/perplexity_iw/{kind}"]
         assert 0.2 < ratio < 5

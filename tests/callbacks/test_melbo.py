@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from callbacks import Melbo
+from callbacks import Melbo, SentenceHistograms
 from callbacks.melbo import against_sentences
 from datamodules.errors import UsageError
 from lightning_modules.decoding.text import text_batch
@@ -32,6 +32,12 @@ def test_the_bound_of_the_split(
     assert found["test/melbo"] == pytest.approx(bound, rel=1e-5)
     assert found["test/melbo/error"] == pytest.approx(nats.std(ddof=1) / math.sqrt(count), rel=1e-4)
     assert found["test/melbo/sentences"] == count
+    model.second_draw = True
+    with torch.no_grad():
+        again = model.objective(batch).terms["reconstruction"].double().numpy()
+    model.second_draw = False
+    drawn = np.sqrt(((nats - again) ** 2 / 2).sum()) / count
+    assert found["test/melbo/monte_carlo_error"] == pytest.approx(drawn, rel=1e-3)
     assert found["test/perplexity_melbo"] == pytest.approx(math.exp(bound * count / tokens), rel=1e-4)
     # EOS's part is that of the token after the last word.
     with torch.no_grad():
@@ -66,6 +72,19 @@ def test_a_deterministic_model_has_none(fresh: Make, corpus: Make, trainer: Make
     data = corpus()
     (found,) = trainer(Melbo()).test(fresh(data.vocabulary_json), data, verbose=False)
     assert not any("melbo" in name for name in found)
+
+
+@pytest.mark.parametrize("wrong", [math.nan, 1e5])
+def test_of_a_model_that_diverged_it_is_no_finite_number(
+    wrong: float, fresh: Make, corpus: Make, trainer: Make, tmp_path: Path
+) -> None:
+    data = corpus()
+    model = fresh(data.vocabulary_json, latent="sample")
+    with torch.no_grad():
+        model.backbone.decoder.output.weight.mul_(wrong)
+    (found,) = trainer(Melbo(trials=2), SentenceHistograms()).test(model, data, verbose=False)
+    assert not math.isfinite(found["test/perplexity_melbo"])
+    assert (tmp_path / "plots" / "melbo.png").stat().st_size > 0
 
 
 def test_no_trials_are_refused() -> None:

@@ -227,6 +227,13 @@ def test_a_lesser_test_of_the_same_checkpoint_does_not_replace_a_fuller_one(
     fuller, part = measured(EntropyFloor())
     assert fuller == plain | {"test/floor"} and not part
     assert measured() == (fuller, plain)
+    # Fewer sentences of one figure are less, too.
+    part = json.loads((tmp_path / "test_metrics.json").read_text())
+    part["metrics"]["test/floor"]["sentences"] += 1
+    (tmp_path / "test_metrics.json").write_text(json.dumps(part))
+    before = (tmp_path / "test_metrics.json").read_text()
+    measured(EntropyFloor())
+    assert (tmp_path / "test_metrics.json").read_text() == before
     # Another checkpoint makes all that was measured of the old one worthless.
     Path(keep.best_model_path).touch()
     os.utime(keep.best_model_path, (0, 0))

@@ -225,6 +225,14 @@ def test_it_is_a_command(textae: Command) -> None:
         assert option in printed
 
 
+def change(folder: Path, name: str, **notes: Any) -> None:
+    """Adds to what is noted of a figure of a run."""
+    file = folder / "test_metrics.json"
+    record = json.loads(file.read_text())
+    record["metrics"][f"test/{name}"] |= notes
+    file.write_text(json.dumps(record))
+
+
 def convention_figures(value: float, kind: str, name: str, nats: str) -> dict[str, tuple[float, str]]:
     """A perplexity in three conventions, and its nats without EOS, all different."""
     others = ("eos_in_neither", "eos_in_tokens", "bos_and_eos")
@@ -254,24 +262,58 @@ def test_words_by_the_papers_tokeniser_stand_in_the_papers_column(write_run: Com
     hub = {"repository": "someone/something", "tweet_tokenize": True}
     config = {"data": {"init_args": {"hub": hub, "data_dir": None}}}
     figures = convention_figures(20.0, "MELBO", "perplexity_melbo", "melbo")
-    write_run("smim_ptb", 0, config, **figures)
+    folder = write_run("smim_ptb", 0, config, **figures)
+    change(folder, "melbo", sentences=1234)
     printed, rows = compare()
     own = {(f["quantity"], f["convention"]): f["value"] for f in rows[0]["figures"]}
     assert own[("perplexity", "tweet_words_plus_1")] == 22 and own[("nll", "tweet_words_plus_1")] == 40
     beside = {line.strip().split("  ")[0] for line, heading, _ in cells(printed) if "tweet_words_plus_1" in heading}
     assert any(name.startswith("smim_ptb") for name in beside) and any(name.startswith("sMIM") for name in beside)
-    assert "MELBO with N = 3,761" in printed
+    assert "MELBO with N = 3,761" in printed and "MELBO with N = 1,234" in rows[0]["notes"]
 
 
 def test_the_gap_to_the_floor_has_a_column_for_each_kind(write_run: Command, compare: Command) -> None:
     folder = write_run("svae_reviews", 0, negative_elbo=(18.0, "upper bound"), nll_iw=(17.5, "importance-weighted"))
-    file = folder / "test_metrics.json"
-    record = json.loads(file.read_text())
     for name, gap in (("negative_elbo", 1.25), ("nll_iw", 0.75)):
-        record["metrics"][f"test/{name}"]["gap"] = gap
-    file.write_text(json.dumps(record))
+        change(folder, name, gap=gap)
     printed, rows = compare()
     found = {heading: cell for _, heading, cell in cells(printed)}
     assert found[f"above the floor {EOS_IN_BOTH}"] == "1.25"
     assert found[f"above the floor importance- weighted {EOS_IN_BOTH}"] == "0.75"
     assert [figure["value"] for figure in rows[0]["figures"] if figure["quantity"] == "gap"] == [1.25, 0.75]
+
+
+def with_callbacks(*classes: str, lr: float = 0.1, **trainer: Any) -> dict[str, Any]:
+    callbacks = [{"class_path": name, "init_args": {"weight": "kl_weight", "end": 3}} for name in classes]
+    return {"model": {"init_args": {"lr": lr}}, "trainer": {"callbacks": callbacks, **trainer}}
+
+
+def test_what_only_measures_or_shows_makes_no_other_model(write_run: Command, compare: Command) -> None:
+    schedule, measuring = "callbacks.LinearAnnealing", "callbacks.NeighborPurity"
+    write_run("svae_ptb", 0, with_callbacks(schedule, accelerator="cpu"), nll=(100.0, "exact"))
+    write_run("svae_ptb", 1, with_callbacks(measuring, schedule, enable_progress_bar=False), nll=(102.0, "exact"))
+    write_run("svae_ptb", 2, with_callbacks(measuring), nll=(110.0, "exact"))
+    _, rows = compare("--no-published")
+    assert [(row["model"], row["runs"]) for row in rows] == [("svae_ptb weight=kl_weight end=3", 2), ("svae_ptb", 1)]
+
+
+def test_an_option_that_only_one_run_has_makes_another_model(write_run: Command, compare: Command) -> None:
+    config: dict[str, Any] = {"model": {"init_args": {"lr": 1}}}
+    write_run("svae_ptb", 0, config, nll=(17.0, "exact"))
+    write_run("svae_ptb", 1, {"model": {"init_args": {"lr": 1, "free_bits": 3}}}, nll=(22.0, "exact"))
+    _, rows = compare("--no-published")
+    assert [(row["model"], row["runs"]) for row in rows] == [("svae_ptb", 1), ("svae_ptb free_bits=3", 1)]
+
+
+def test_what_a_mean_is_of_is_noted(write_run: Command, compare: Command) -> None:
+    for seed, samples in ((0, 500), (0, 10), (1, 500)):
+        folder = write_run("svae_reviews", seed, negative_elbo=(17.0, "bound"), nll_iw=(16.0, "importance-weighted"))
+        change(folder, "nll_iw", samples=samples, sentences=50)
+    change(folder, "negative_elbo", value=None)
+    _, [row] = compare()
+    assert row["notes"] == [
+        "negative_elbo of 2 of 3 runs",
+        "importance-weighted with K = 10 and 500",
+        "nll_iw of 50 sentences",
+        "several runs of one seed",
+    ]

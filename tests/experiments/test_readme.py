@@ -118,7 +118,15 @@ def test_every_figure_that_can_be_cited_is_one() -> None:
     rows = [line.split("|") for line in section.replace("\\|", "").splitlines() if line.startswith("| ")][1:]
     names = [name for row in rows for name in re.findall(r"`([a-z_0-9]+)`", row[2])]
     assert len(rows) > 10 and len(names) > 25
-    for name in names:
-        assert quantity_of(name, {}).meaning, name
+    for row in rows:
+        for name in re.findall(r"`([a-z_0-9]+)`", row[2]):
+            known = quantity_of(name, {"perplexity": "negative_elbo"})
+            assert known.meaning, name
+            said = row[4].strip()
+            assert known.convention == said.strip("`") or said.startswith(("none", "in its name", "`eos_in_both`;")), (
+                name
+            )
+            if said == "none":
+                assert known.convention is None, name
     for name in CONVENTIONS:
         assert f"`{name}`" in section
