@@ -27,7 +27,9 @@ class LateEarlyStopping(EarlyStopping):
 
     def __init__(self, first_epoch: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        require_not_negative("first_epoch", first_epoch)
+        for name, value in (("first_epoch", first_epoch), ("patience", self.patience)):
+            require_not_negative(name, value)
+        require_not_negative("min_delta", kwargs.get("min_delta", 0.0))
         self.first_epoch = first_epoch
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

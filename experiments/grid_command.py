@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,9 @@ def run(args: list[str]) -> None:
         description=f"Trains an experiment once for each value of a list ({PUBLISHED.name} has those of the papers).",
         epilog="Everything else goes to `textae fit`.",
     )
-    parser.add_argument("-c", "--config", required=True, metavar="EXPERIMENT", help="a YAML file or an experiment")
+    parser.add_argument(
+        "-c", "--config", required=True, action="append", metavar="EXPERIMENT", help="a YAML file or an experiment"
+    )
     parser.add_argument(
         "--over",
         nargs="+",
@@ -36,18 +39,26 @@ def run(args: list[str]) -> None:
     )
     parser.add_argument("--dry-run", action="store_true", help="only print what would be run")
     options, rest = parser.parse_known_args(args)
-    name = Path(find_config(options.config)).stem
-    lists = published_lists(name) if options.over is None else {key: values for key, *values in options.over}
-    for key, values in lists.items():
-        require(len(values) > 0, f"--over {key}: give one or more values of it")
+    name = [Path(find_config(config)).stem for config in options.config][-1]
+    lists = published_lists(name) if options.over is None else _given(options.over)
     chosen = combinations(lists)
     for number, settings in enumerate(chosen, start=1):
-        words = ["fit", "--config", options.config, *(f"--{key}={value}" for key, value in settings.items()), *rest]
-        print(f"{number} of {len(chosen)}: textae {' '.join(words)}", flush=True)
+        configs = [f"--config={config}" for config in options.config]
+        words = ["fit", *configs, *(f"--{key}={value}" for key, value in settings.items()), *rest]
+        print(f"{number} of {len(chosen)}: textae {shlex.join(words)}", flush=True)
         if not options.dry_run:
             ended = subprocess.run([sys.executable, "-m", "experiments.cli", *words], check=False)
             if ended.returncode != 0:
                 sys.exit(ended.returncode)
+
+
+def _given(over: Sequence[Sequence[str]]) -> dict[str, list[Any]]:
+    """The lists of `--over`; of an option that is named twice the values of both."""
+    lists: dict[str, list[Any]] = {}
+    for key, *values in over:
+        require(len(values) > 0, f"--over {key}: give one or more values of it")
+        lists.setdefault(key, []).extend(values)
+    return lists
 
 
 def published_lists(experiment: str) -> dict[str, list[Any]]:

@@ -99,13 +99,22 @@ class AdversariallyRegularizedAutoencoder(TextAutoencoder):
         self.generator = _network(self.learned_prior.noise_size, hidden, self.latent_size)
         self.critic = _network(self.latent_size, hidden, 1)
         self._clip_critic()
-        # Buffers, so that a resume knows them.
-        self.adversarial_scale: Tensor
-        self.reconstruction_norm: Tensor
-        plain = self.learned_prior.gradient == "plain"
-        self.register_buffer("adversarial_scale", torch.tensor(self.learned_prior.weight if plain else 0.0))
-        self.register_buffer("reconstruction_norm", torch.tensor(0.0))
+        # Of the normalised gradient; before the first batch nothing is known of the reconstruction's.
+        self.adversarial_scale = torch.tensor(self.learned_prior.weight if self._is_plain else 0.0)
+        self.reconstruction_norm = torch.tensor(0.0)
         self.backbone.posterior.scale.requires_grad_(False)  # the latent is the mean
+
+    @property
+    def _is_plain(self) -> bool:
+        return self.learned_prior.gradient == "plain"
+
+    def get_extra_state(self) -> Tensor:
+        """What a resume needs; no buffer, which a low precision would round."""
+        return self.reconstruction_norm.double().cpu()
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Goes on where the checkpoint was."""
+        self.reconstruction_norm = state.float()
 
     def encode(self, batch: TokenBatch) -> Gaussian:
         """The latent, of norm 1, as the mean; the variance has no meaning."""
@@ -136,7 +145,7 @@ class AdversariallyRegularizedAutoencoder(TextAutoencoder):
         value = functional_call(self.critic, fixed, self._like_weights(posterior.mean)).float().squeeze(1)
         with torch.no_grad():
             distance = value - self._value(self._generated(batch, 0))
-        loss = reconstruction + self.adversarial_scale * value
+        loss = reconstruction + self.adversarial_scale.to(value.device) * value
         return ObjectiveTerms(loss, {"reconstruction": reconstruction, "wasserstein": distance})
 
     def configure_optimizers(self) -> list[Optimizer]:
@@ -165,16 +174,16 @@ class AdversariallyRegularizedAutoencoder(TextAutoencoder):
         objective = self.objective(batch)
         self.log_objective(batch, objective)
         descend(self, [autoencoder], objective.loss.mean() * batch.share, self.clip, counted=True)
-        self.reconstruction_norm.copy_(self._mean_norm(self._told_gradient, batch))
+        self.reconstruction_norm = self._mean_norm(self._told_gradient, batch)
         made = self._value(self._generated(batch, self.learned_prior.critic_steps))
         descend(self, [generator], -made.mean() * batch.share, None)
 
     def _scale_adversary(self, batch: TokenBatch, real_BZ: Tensor) -> None:
-        if self.learned_prior.gradient == "normalised":
+        if not self._is_plain:
             real_BZ = real_BZ.detach().requires_grad_()
             (slope_BZ,) = torch.autograd.grad(self._value(real_BZ).mean() * batch.share, [real_BZ])
             norm = self._mean_norm(slope_BZ, batch).clamp(min=1e-12)
-            self.adversarial_scale.copy_(self.learned_prior.weight * self.reconstruction_norm / norm)
+            self.adversarial_scale = self.learned_prior.weight * self.reconstruction_norm.to(norm.device) / norm
 
     def _note_gradient(self, gradient_BZ: Tensor) -> None:
         scaler = getattr(self._trainer and self._trainer.precision_plugin, "scaler", None)

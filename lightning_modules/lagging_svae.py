@@ -81,7 +81,8 @@ class LaggingVAE(SentenceVAE):
 
     def set_extra_state(self, state: Tensor) -> None:
         """Goes on where the checkpoint was."""
-        self.is_aggressive, self.last_information = bool(state[0]), float(state[1])
+        self.is_aggressive = bool(state[0]) and self.aggressive.max_steps > 0
+        self.last_information = float(state[1])
 
     def random(self, batch: TokenBatch) -> SentenceRandom:
         """As everywhere, but fresh at each of the several visits that a sentence may get in an epoch."""

@@ -42,7 +42,11 @@ def descend(
         gradient = torch.zeros_like(parameter) if gradient is None else gradient
         parameter.grad = module.trainer.strategy.reduce(gradient, reduce_op="mean")
     if clip is not None:
-        nn.utils.clip_grad_norm_(parameters + others, clip * (1.0 if scaler is None else scaler.get_scale()))
+        norm = nn.utils.clip_grad_norm_(parameters + others, clip * (1.0 if scaler is None else scaler.get_scale()))
+        if scaler is not None and others:  # which looks at what is stepped alone for an overflow
+            for parameter in parameters:
+                assert parameter.grad is not None
+                parameter.grad.masked_fill_(~norm.isfinite(), float("inf"))
     for other in others:
         other.grad = None
     for number, optimizer in enumerate(optimizers, start=1):

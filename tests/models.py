@@ -42,7 +42,7 @@ FIRST_WORD = len(SPECIAL_TOKENS)
 # An optimiser whose steps are the gradients; what Adam makes of rounding errors has no bound.
 PLAIN = {"optimizer": OptimizerConfig("sgd", lr=0.01)}
 # Networks that have rates and limits of their own, large enough to see them move in a few steps.
-BRISK = {"learned_prior": LearnedPriorConfig(critic_clip=0.2, lr=0.1, weight=0.1)}
+BRISK = {"learned_prior": LearnedPriorConfig(critic_clip=0.2, lr=0.1, weight=0.1, gradient="normalised")}
 EPOCHS = 2
 # What a family without a latent is not configured with.
 WITH_A_LATENT = ("encoder", "posterior", "corruption")

@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import nn
 
-from datamodules.errors import require
+from datamodules.errors import require_positive
 from lightning_modules.backbone.layers import Highway
 
 
@@ -31,7 +31,8 @@ class InitializationConfig:
     def __post_init__(self) -> None:
         for name in ("range", "embedding_range", "output_range"):
             value = getattr(self, name)
-            require(value is None or value > 0, f"initialization.{name} is {value}: give a positive range")
+            if value is not None:
+                require_positive(f"initialization.{name}", value)
 
 
 def initialize(model: nn.Module, output: nn.Linear | None, config: InitializationConfig) -> None:

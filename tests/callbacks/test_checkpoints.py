@@ -7,8 +7,10 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from models import loader, sentences, small, trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
 
 from callbacks import BestCheckpoint, LastCheckpoint
+from callbacks.checkpoints import best_checkpoint
 from datamodules.bucketing import BatchingConfig
 from lightning_modules import Autoencoder
 from lightning_modules.checkpoint import read_checkpoint
@@ -104,3 +106,16 @@ def test_a_copied_run_keeps_its_own_best_checkpoint(tmp_path: Path) -> None:
     copied.load_state_dict(state)
     assert (tmp_path / "copy" / "best.ckpt").read_text() == "copy"
     assert copied.best_model_path == str(tmp_path / "copy" / "best.ckpt")
+
+
+def test_the_best_checkpoint_is_of_the_familys_monitor_and_of_its_least_value(tmp_path: Path) -> None:
+    def kept(name: str, monitor: str = "val/loss", mode: str = "min", path: str = "x.ckpt") -> ModelCheckpoint:
+        every = len(name)  # Lightning tells two of a kind apart by their options
+        callback = ModelCheckpoint(tmp_path / name, monitor=monitor, mode=mode, every_n_epochs=every)
+        callback.best_model_path = path
+        return callback
+
+    own = kept("own")
+    others = [kept("other", monitor="val/kl"), kept("most", mode="max"), kept("nothing", path="")]
+    assert best_checkpoint(trainer(callbacks=[*others, own], enable_checkpointing=True), "val/loss") is own
+    assert best_checkpoint(trainer(callbacks=others, enable_checkpointing=True), "val/loss") is None

@@ -34,21 +34,23 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 def test_a_published_list_is_trained_value_by_value(textae: Command, commands: list[list[str]]) -> None:
     textae("grid", "--config", "smim_ptb", "--seed_everything=4", fails=True)
     size = "--model.init_args.posterior.latent_size"
-    assert commands == [["fit", "--config", "smim_ptb", f"{size}={z}", "--seed_everything=4"] for z in (16, 128, 512)]
+    assert commands == [["fit", "--config=smim_ptb", f"{size}={z}", "--seed_everything=4"] for z in (16, 128, 512)]
 
 
 def test_a_dry_run_only_prints(textae: Command, commands: list[list[str]]) -> None:
     printed = textae("grid", "--config=beta_vae_yelp", "--dry-run").out
-    assert commands == [] and printed.count("textae fit --config beta_vae_yelp") == 3
+    assert commands == [] and printed.count("textae fit --config=beta_vae_yelp") == 3
     assert "1 of 3" in printed and "--model.init_args.kl_weight=0.15" in printed
 
 
 def test_a_users_values_take_the_place_of_the_published_ones_in_every_combination(
     textae: Command, commands: list[list[str]]
 ) -> None:
-    over = ["--over", "a.b", "1", "2", "--over", "c", "x"]
-    textae("grid", "--config=smim_ptb", *over)
-    assert commands == [["fit", "--config", "smim_ptb", f"--a.b={value}", "--c=x"] for value in (1, 2)]
+    over = ["--over", "a.b", "1", "--over", "c", "x y", "--over", "a.b", "2"]
+    printed = textae("grid", "--config=smim_ptb", "--config=svae_reviews", *over).out
+    configs = ["--config=smim_ptb", "--config=svae_reviews"]
+    assert commands == [["fit", *configs, f"--a.b={value}", "--c=x y"] for value in (1, 2)]
+    assert "'--c=x y'" in printed  # as a shell would take it
 
 
 def test_the_first_failure_ends_it_with_its_status(textae: Command, commands: list[list[str]]) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -120,6 +121,27 @@ def test_the_critics_parameters_stay_within_their_limit_from_the_start() -> None
     for _ in range(2):
         assert max(float(value.detach().abs().max()) for value in model.critic.parameters()) <= 0.2 + 1e-7
         fit(model, SENTENCES, epochs=3)
+
+
+def test_the_defaults_are_the_papers() -> None:
+    assert (LearnedPriorConfig().gradient, LearnedPriorConfig().weight) == ("plain", 1.0)
+
+
+@WITHOUT_VALIDATION
+def test_a_resume_takes_the_weight_that_it_is_given_and_knows_the_norm(tmp_path: Path) -> None:
+    data = loader(SENTENCES, BatchingConfig(sentences=12), training=True)
+    for gradient in ("plain", "normalised"):
+        file = tmp_path / f"{gradient}.ckpt"
+        priors = [
+            LearnedPriorConfig(noise_size=4, hidden_size=9, weight=weight, gradient=gradient)  # type: ignore[arg-type]
+            for weight in (1.0, 0.25)
+        ]
+        first, second = (model_of(learned_prior=prior) for prior in priors)
+        fit(first, SENTENCES, epochs=1).save_checkpoint(file)
+        trainer(max_epochs=1).fit(second, data, ckpt_path=file)
+        assert float(second.reconstruction_norm) == pytest.approx(float(first.reconstruction_norm)) != 0
+        if gradient == "plain":
+            assert float(second.adversarial_scale) == 0.25
 
 
 def test_latents_have_norm_1_and_in_training_the_noise() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from datamodules.bucketing import BatchingConfig
 from datamodules.errors import UsageError
 from lightning_modules import LaggingVAE, SentenceVAE
 from lightning_modules.backbone.layers import EmbeddingConfig
+from lightning_modules.checkpoint import read_checkpoint
 from lightning_modules.lagging_svae import AggressiveConfig
 from lightning_modules.optimization import OptimizerConfig
 from lightning_modules.text_model import ObjectiveTerms
@@ -147,6 +149,40 @@ def test_it_ends_for_good_when_the_mutual_information_falls(
     train, valid = (loader(SENTENCES, BatchingConfig(sentences=6), training=flag) for flag in (True, False))
     trainer(max_epochs=4, callbacks=[note], precision=precision).fit(model, train, valid)
     assert found == expected
+
+
+@WITHOUT_VALIDATION
+def test_a_resume_without_steps_of_the_encoder_alone_trains_it_with_the_decoder(tmp_path: Path) -> None:
+    file = tmp_path / "last.ckpt"
+    fit(small(LaggingVAE, aggressive=AggressiveConfig(max_steps=3), **LAGGING), SENTENCES, 1).save_checkpoint(file)
+    model = small(LaggingVAE, aggressive=AggressiveConfig(max_steps=0), **LAGGING)
+    data = loader(SENTENCES, BatchingConfig(sentences=6), training=True)
+    before = read_checkpoint(file)["state_dict"]
+    trainer(max_epochs=2).fit(model, data, ckpt_path=file)
+    moved = [name for name, value in model.named_parameters() if not torch.equal(value, before[name])]
+    assert any(name.startswith("backbone.encoder.") for name in moved)
+
+
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`, callbacks used to create")
+@pytest.mark.parametrize("values", [[0.5, 1.0, 0.9, 2.0], [0.5, 1.0, 1.1, 1.05]])
+def test_a_resume_knows_the_mutual_information_of_before(values: list[float], tmp_path: Path) -> None:
+    train, valid = (loader(SENTENCES, BatchingConfig(sentences=6), training=flag) for flag in (True, False))
+
+    def states(epochs: int, ckpt_path: Path | None = None, keep: Path | None = None) -> list[bool]:
+        model = small(Scripted, aggressive=AggressiveConfig(max_steps=2), **LAGGING)
+        model.values, found = values, []
+        note = pl.callbacks.LambdaCallback(on_validation_end=lambda _, module: found.append(module.is_aggressive))
+        fitting = trainer(max_epochs=epochs, callbacks=[note])
+        fitting.fit(model, train, valid, ckpt_path=ckpt_path)
+        if keep is not None:
+            fitting.save_checkpoint(keep)
+        return found
+
+    whole = states(4)
+    assert not whole[-1] and whole[0]
+    for epochs in (1, 2, 3):
+        states(epochs, keep=tmp_path / f"{epochs}.ckpt")
+        assert states(4, ckpt_path=tmp_path / f"{epochs}.ckpt") == whole[epochs:]
 
 
 def test_the_mutual_information_is_logged_and_a_validation_alone_changes_nothing() -> None:

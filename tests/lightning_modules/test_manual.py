@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from datamodules.bucketing import BatchingConfig
 from lightning_modules import AdversariallyRegularizedAutoencoder, LaggingVAE
+from lightning_modules.arae import LearnedPriorConfig
 from lightning_modules.manual import descend
 from lightning_modules.text_model import TextModel
 
@@ -30,8 +31,12 @@ class Scaled(MixedPrecision):
         return torch.autocast("cpu", enabled=False)
 
 
+NORMALISED = {"learned_prior": LearnedPriorConfig(gradient="normalised", weight=0.5, critic_clip=0.2, lr=0.1)}
+
+
 def trained(family: type[TextModel], **options: Any) -> TextModel:
-    model = small(family, **PLAIN, clip=0.05)  # type: ignore[arg-type]  # what every family of these has
+    own = NORMALISED if family is AdversariallyRegularizedAutoencoder else {}
+    model = small(family, **PLAIN, **own, clip=0.05)  # type: ignore[arg-type]  # what every family of these has
     data = loader(sentences(12), BatchingConfig(sentences=4), training=True)
     fitting = trainer(max_epochs=2, **options)
     fitting.fit(model, data)
@@ -49,6 +54,9 @@ def test_a_loss_scale_changes_no_step(family: type[TextModel]) -> None:
         torch.testing.assert_close(one, other, rtol=0, atol=1e-6, msg=name)
         moved = max(moved, float((one - start[name]).detach().abs().max()))
     assert moved > 1e-4
+    if isinstance(plain, AdversariallyRegularizedAutoencoder):
+        assert isinstance(scaled, AdversariallyRegularizedAutoencoder)
+        assert float(plain.reconstruction_norm) == pytest.approx(float(scaled.reconstruction_norm), rel=1e-3)
 
 
 @WITHOUT_VALIDATION
