@@ -11,6 +11,7 @@ from torch.nn.functional import softplus
 
 from datamodules.batch import TokenBatch
 from datamodules.errors import require_not_negative, require_positive
+from lightning_modules.backbone.layers import at_least_float32
 from lightning_modules.base import TextAutoencoder
 from lightning_modules.optimization import require_betas
 from lightning_modules.text_model import ObjectiveTerms, configured
@@ -105,4 +106,4 @@ class AdversarialAutoencoder(TextAutoencoder):
 
 
 def _logit(output_B1: Tensor) -> Tensor:
-    return output_B1.float().squeeze(1)
+    return at_least_float32(output_B1).squeeze(1)

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from datamodules.batch import TokenBatch
 from datamodules.errors import require, require_not_negative, require_positive
+from lightning_modules.backbone.layers import at_least_float32
 from lightning_modules.backbone.posterior import Gaussian
 from lightning_modules.base import TextAutoencoder
 from lightning_modules.manual import descend
@@ -142,7 +143,7 @@ class AdversariallyRegularizedAutoencoder(TextAutoencoder):
             told_BZ.register_hook(self._note_gradient)  # type: ignore[no-untyped-call]  # torch has it untyped
         reconstruction = self.reconstruction(batch, told_BZ)
         fixed = {name: weights.detach() for name, weights in self.critic.named_parameters()}
-        value = functional_call(self.critic, fixed, self._like_weights(posterior.mean)).float().squeeze(1)
+        value = at_least_float32(functional_call(self.critic, fixed, self._like_weights(posterior.mean))).squeeze(1)
         with torch.no_grad():
             distance = value - self._value(self._generated(batch, 0))
         loss = reconstruction + self.adversarial_scale.to(value.device) * value
@@ -206,8 +207,7 @@ class AdversariallyRegularizedAutoencoder(TextAutoencoder):
         return latents
 
     def _value(self, z_BZ: Tensor) -> Tensor:
-        value: Tensor = self.critic(self._like_weights(z_BZ)).float().squeeze(1)
-        return value
+        return at_least_float32(self.critic(self._like_weights(z_BZ))).squeeze(1)
 
     @torch.no_grad()
     def _clip_critic(self) -> None:
