@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -174,14 +175,25 @@ class TextCLI(LightningCLI):
 
 def _require_same_optimizer(model: TextModel, checkpoint: dict[str, Any]) -> None:
     """A resume restores the optimiser as it was; another configuration would be recorded, but not used."""
-    theirs, ours = (dict(hparams["optimizer"]) for hparams in (checkpoint["hyper_parameters"], model.hparams))
+    theirs, ours = (_optimizer_options(hparams) for hparams in (checkpoint["hyper_parameters"], model.hparams))
     other = [name for name in ours if theirs.get(name) != ours[name]]
     changes = ", ".join(f"{name} {theirs.get(name)} to {ours[name]}" for name in other)
     require(
         not other,
         f"a resumed training goes on with the optimiser of its checkpoint, and the configuration changes {changes}: "
-        "leave --model.init_args.optimizer as it is in the run's config.yaml",
+        "leave --model.init_args.optimizer, and rates of a network's own, as they are in the run's config.yaml",
     )
+
+
+def _optimizer_options(hparams: Mapping[str, Any]) -> dict[str, Any]:
+    """The optimiser's, and the rates that a discriminator, or a generator and its critic, have of their own."""
+    own = {
+        f"{group}.{name}": hparams[group][name]
+        for group in ("adversary", "learned_prior")
+        if group in hparams
+        for name in ("lr", "betas")
+    }
+    return {**hparams["optimizer"], **own}
 
 
 def _point_loggers_at(config: Namespace, folder: Path, keep_csv: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 
 import torch
 
@@ -38,6 +39,7 @@ def run(args: list[str]) -> None:
 
 
 def _sentences(model: TextModel, options: argparse.Namespace) -> list[str]:
+    require(math.isfinite(options.scale), f"--scale is {options.scale}: give a number")
     require(options.count > 0, f"--count is {options.count}: give 1 or more")
     random = SentenceRandom(torch.arange(options.count, device=model.device), options.seed, -1)
     z_BZ = options.scale * model.prior_latents(random)

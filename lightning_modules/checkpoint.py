@@ -30,7 +30,7 @@ def read_checkpoint(file: str | Path) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UsageError(f"checkpoint {path} is damaged, or holds more than tensors and plain values") from error
-    except (RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
+    except (RuntimeError, LookupError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
         raise UsageError(f"checkpoint {path} is truncated or damaged ({str(error).partition(chr(10))[0]})") from error
     ours = isinstance(checkpoint, dict) and {"family", "state_dict", "hyper_parameters"} <= checkpoint.keys()
     require(ours, f"checkpoint {path} was not written by textae")

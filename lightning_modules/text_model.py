@@ -15,7 +15,7 @@ import torch
 from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LinearLR
+from torch.optim.lr_scheduler import LambdaLR
 
 from datamodules.batch import TokenBatch
 from datamodules.errors import UsageError
@@ -141,8 +141,16 @@ class TextModel(LightningModule, ABC):
         if self.optimizer_config.schedule == "constant":
             return optimizer
         steps = int(self.trainer.estimated_stepping_batches)
-        decay = LinearLR(optimizer, start_factor=1.0, end_factor=0.0, total_iters=steps)
+        # Not LinearLR, which a resume gives the number of steps of before, after which it would train at rate 0.
+        decay = LambdaLR(optimizer, lambda step: max(0.0, 1 - step / steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": decay, "interval": "step"}}
+
+    def on_train_start(self) -> None:
+        """Sets a falling rate to what it is with the steps that are left, also after a resume with more of them."""
+        decay = self.lr_schedulers()
+        if isinstance(decay, LambdaLR):
+            for group, rate, factor in zip(decay.optimizer.param_groups, decay.base_lrs, decay.lr_lambdas, strict=True):
+                group["lr"] = rate * factor(decay.last_epoch)
 
     def on_train_batch_start(self, batch: TokenBatch, batch_idx: int) -> None:
         """Seeds what sentences do not draw themselves (dropout) from the step, so that a resume repeats it."""

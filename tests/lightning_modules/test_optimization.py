@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -84,6 +85,18 @@ def test_the_rate_stays_or_falls_to_0_behind_the_last_step(schedule: Any, expect
     data = loader(sentences(12), BatchingConfig(sentences=4), training=True)
     trainer(max_epochs=2, callbacks=[seen]).fit(model, data)
     assert seen.rates == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_resume_for_more_epochs_falls_to_0_behind_the_new_last_step(tmp_path: Path) -> None:
+    seen, file = Rates(), tmp_path / "last.ckpt"
+    data = loader(sentences(12), BatchingConfig(sentences=4), training=True)
+    for epochs, path in ((1, None), (2, file)):
+        model = small(Autoencoder, optimizer=OptimizerConfig("sgd", lr=0.1, schedule="linear"))
+        fitting = trainer(max_epochs=epochs, callbacks=[seen])
+        fitting.fit(model, data, ckpt_path=path)
+        fitting.save_checkpoint(file)
+    # Three steps on the way to the third; the last three of six.
+    assert seen.rates[4:] == pytest.approx([0.1 * 2 / 6, 0.1 / 6], abs=1e-9) and min(seen.rates[3:]) > 0
 
 
 @pytest.mark.parametrize("name, value", [("lr", 0.0), ("betas", (0.9, 1.0)), ("momentum", 1.0), ("weight_decay", -0.1)])
