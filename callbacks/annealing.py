@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from callbacks.attached import callbacks_of
 from datamodules.errors import require, require_finite, require_not_negative, require_positive
 from lightning_modules import TextModel
 
@@ -48,8 +49,9 @@ class Annealing(Callback, ABC):
         known = ", ".join(sorted(pl_module.weights))
         family = type(pl_module).__name__
         require(self.weight in pl_module.weights, f"{family} has no weight {self.weight} to anneal; it has {known}")
-        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning attaches it, untyped
-        drivers = [other for other in callbacks if isinstance(other, Annealing) and other.weight == self.weight]
+        drivers = [
+            other for other in callbacks_of(trainer) if isinstance(other, Annealing) and other.weight == self.weight
+        ]
         require(len(drivers) == 1, f"{len(drivers)} schedules drive {self.weight}: leave one in trainer.callbacks")
         if stage == "fit":
             self.configured = pl_module.weights[self.weight]

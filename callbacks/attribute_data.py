@@ -10,9 +10,10 @@ import numpy.typing as npt
 from pytorch_lightning import Trainer
 from tokenizers import Tokenizer
 
+from callbacks.attached import corpus_of
 from callbacks.attribute_files import CHANGED, VALID, AttributeFiles, Pair, parts_of, without
 from callbacks.classifier_judge import Labelled
-from callbacks.latents import batches_of, corpus_of, draw_rows
+from callbacks.latents import batches_of, draw_rows
 from datamodules import Reviews, TextDataModule
 from datamodules.errors import UsageError, require
 from lightning_modules import TextModel

@@ -9,12 +9,12 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.table import Table
 
+from callbacks.attached import callbacks_of, corpus_of
 from callbacks.attribute_data import AttributeData, attribute_data, check_attribute
 from callbacks.attribute_files import AttributeFiles
 from callbacks.attribute_judges import GrammarJudge, Judge, bleu, learned_judge
 from callbacks.classifier_judge import ClassifierConfig
 from callbacks.language_judge import JudgeConfig
-from callbacks.latents import corpus_of
 from callbacks.tables import log_figures, log_table
 from datamodules import Reviews
 from datamodules.errors import require
@@ -96,8 +96,7 @@ class AttributeTransfer(Callback):
         remedy = "take it out of trainer.callbacks"
         has_latent, kind = isinstance(pl_module, TextAutoencoder), type(pl_module).__name__
         require(has_latent, f"AttributeTransfer needs a latent, and a {kind} has none: {remedy}")
-        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning attaches it, untyped
-        same = [c for c in callbacks if isinstance(c, AttributeTransfer) and c.attribute == self.attribute]
+        same = [c for c in callbacks_of(trainer) if isinstance(c, AttributeTransfer) and c.attribute == self.attribute]
         # Figures that are logged twice under a name would become their mean.
         require(
             len(same) == 1, f"there are {len(same)} AttributeTransfer with the attribute {self.attribute}: {remedy}"

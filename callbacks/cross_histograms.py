@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from callbacks.latents import corpus_of, draw_rows, read_batch
+from callbacks.attached import corpus_of
+from callbacks.latents import draw_rows, read_batch
 from callbacks.measured import log_figure
 from callbacks.tables import log_picture, run_folder
 from datamodules.batch import TokenBatch

@@ -8,7 +8,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from callbacks.latents import corpus_of
+from callbacks.attached import corpus_of
 from datamodules import Reviews
 from datamodules.batch import TokenBatch
 from lightning_modules import TextModel

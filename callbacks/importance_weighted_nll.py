@@ -10,8 +10,9 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.progress import track
 
+from callbacks.attached import corpus_of
 from callbacks.floor import true_nll
-from callbacks.latents import corpus_of, draw_rows, read_batch
+from callbacks.latents import draw_rows, read_batch
 from datamodules import Reviews
 from datamodules.batch import TokenBatch
 from datamodules.bucketing import Rows

@@ -15,9 +15,10 @@ from rich.progress import track
 from torch import Tensor
 
 from callbacks.adversarial_error import TENTHS, adversarial_error
+from callbacks.attached import corpus_of
 from callbacks.classifier_judge import ClassifierConfig
 from callbacks.language_judge import JudgeConfig, judged_nll, train_judge
-from callbacks.latents import batches_of, corpus_of, draw_rows, read_batch
+from callbacks.latents import batches_of, draw_rows, read_batch
 from callbacks.tables import log_table
 from datamodules import Reviews
 from datamodules.batch import TokenBatch

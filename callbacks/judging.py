@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 from datasets import Dataset, are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.plugins.environments import LightningEnvironment  # type: ignore[attr-defined]  # not in __all__
 from tokenizers import Tokenizer
 from torch.utils.data import DataLoader
 

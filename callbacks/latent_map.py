@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from callbacks.latents import corpus_of, labelled_means
+from callbacks.attached import corpus_of
+from callbacks.latents import labelled_means
 from callbacks.tables import log_picture, run_folder
 from lightning_modules import TextAutoencoder
 

@@ -9,20 +9,13 @@ import torch
 from pytorch_lightning import Trainer
 from torch import Tensor
 
-from datamodules import TextDataModule
+from callbacks.attached import corpus_of
 from datamodules.batch import TokenBatch
 from datamodules.bucketing import BatchRows, Rows
 from lightning_modules import TextAutoencoder, TextModel
 from lightning_modules.decoding.search import evaluating
 
 CHUNK = 512
-
-
-def corpus_of(trainer: Trainer) -> TextDataModule:
-    """The trainer's data module."""
-    corpus = trainer.datamodule  # type: ignore[attr-defined]  # Lightning attaches it, untyped
-    assert isinstance(corpus, TextDataModule), "studies need a TextDataModule"
-    return corpus
 
 
 def draw_rows(trainer: Trainer, split: str, count: int, seed: int = 0) -> Rows:

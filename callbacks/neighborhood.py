@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from callbacks.latents import batches_of, corpus_of, draw_rows, posterior_means
+from callbacks.attached import corpus_of
+from callbacks.latents import batches_of, draw_rows, posterior_means
 from callbacks.measured import log_figure
 from callbacks.tables import log_picture, run_folder
 from datamodules.batch import TokenBatch

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from callbacks.latents import corpus_of
+from callbacks.attached import corpus_of
 from callbacks.measured import log_figure
 from callbacks.tables import log_table
 from datamodules import Reviews

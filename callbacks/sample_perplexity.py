@@ -7,9 +7,10 @@ import sys
 import numpy as np
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from callbacks.attached import corpus_of
 from callbacks.judging import sentence_loader
 from callbacks.language_judge import JudgeConfig, judged_perplexity, train_judge
-from callbacks.latents import batches_of, corpus_of, draw_rows
+from callbacks.latents import batches_of, draw_rows
 from callbacks.measured import log_figure
 from callbacks.text_quality import prior_sentences
 from datamodules.errors import require

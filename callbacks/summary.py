@@ -15,9 +15,9 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 from torchmetrics.aggregation import SumMetric
 
+from callbacks.attached import callbacks_of, corpus_of
 from callbacks.checkpoints import best_checkpoint
 from callbacks.figure_table import log_figure_table, print_figures
-from callbacks.latents import corpus_of
 from callbacks.measured import COUNTS, read_figures
 from callbacks.provenance import provenance
 from callbacks.tables import run_folder
@@ -57,8 +57,7 @@ class Summary(Callback):
         if self.started is not None:
             self.fit_seconds = round(time.perf_counter() - self.started, 1)
         assert isinstance(pl_module, TextModel)
-        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning attaches it, untyped
-        self.training = next((each.summary() for each in callbacks if isinstance(each, Throughput)), {})
+        self.training = next((each.summary() for each in callbacks_of(trainer) if isinstance(each, Throughput)), {})
         checkpoint = best_checkpoint(trainer, pl_module.monitor)
         if checkpoint is not None and checkpoint.best_model_score is not None:
             self.best = float(checkpoint.best_model_score)

@@ -16,7 +16,8 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 from torchmetrics.text import BLEUScore
 
-from callbacks.latents import CHUNK, corpus_of, draw_rows
+from callbacks.attached import corpus_of
+from callbacks.latents import CHUNK, draw_rows
 from callbacks.measured import log_figure
 from datamodules.batch import TokenBatch
 from datamodules.bucketing import BatchRows

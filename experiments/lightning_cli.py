@@ -9,12 +9,12 @@ from typing import Any
 
 from jsonargparse import Namespace
 from lightning_fabric.utilities.rank_zero import rank_zero_only
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import WandbLogger
 
+from callbacks.attached import callbacks_of, corpus_of
 from callbacks.checkpoints import BestCheckpoint, LastCheckpoint, best_checkpoint
-from callbacks.latents import corpus_of
 from datamodules.errors import UsageError, require
 from datamodules.text import TextDataModule
 from experiments.runs import EXPERIMENTS, new_run_folder, require_writable, run_folder_of
@@ -126,7 +126,7 @@ class TextCLI(LightningCLI):
                 ") instead of --trainer.accumulate_grad_batches",
             )
         # Two of one kind would log under the same names, of which Lightning would take the mean.
-        given: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning attaches it, untyped
+        given = callbacks_of(trainer)
         last = {callback.state_key: callback for callback in given}
         doubled = sorted({type(each).__name__ for each in given if last[each.state_key] is not each})
         if doubled:

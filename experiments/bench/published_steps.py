@@ -57,7 +57,7 @@ class PublishedDAAE(nn.Module):
         losses = self.losses(batch, self.dropped(batch.inputs), torch.randn(size), torch.randn(size))
         for optimizer, loss in zip((self.optimizer, self.of_discriminator), losses, strict=True):
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]  # torch has it untyped
+            torch.autograd.backward(loss)
             optimizer.step()
 
     def dropped(self, inputs_BT: Tensor) -> Tensor:

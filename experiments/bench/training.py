@@ -148,7 +148,7 @@ def steps(
             optimizer.zero_grad()
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                 value = model.objective(batch).loss.mean() if loss is None else loss(batch)
-            value.backward()  # type: ignore[no-untyped-call]  # torch has it untyped
+            torch.autograd.backward(value)
             optimizer.step()
 
     return run

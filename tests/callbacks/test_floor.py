@@ -12,8 +12,8 @@ from models import small
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from callbacks import EntropyFloor, Summary
+from callbacks.attached import corpus_of
 from callbacks.floor import is_below
-from callbacks.latents import corpus_of
 from callbacks.measured import _compare_with_floor
 from callbacks.quantities import quantity_of
 from datamodules import Reviews

@@ -1,0 +1,23 @@
+"""What Lightning attaches to a trainer without declaring it: its callbacks and its data module, with their types.
+
+The two are documented attributes, which `Trainer` gets from its connectors, so that a type checker does not know them.
+"""
+
+from __future__ import annotations
+
+from pytorch_lightning import Callback, Trainer
+
+from datamodules import TextDataModule
+
+
+def callbacks_of(trainer: Trainer) -> list[Callback]:
+    """The trainer's callbacks themselves: a change of the list is one of the trainer's."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # see above
+    return callbacks
+
+
+def corpus_of(trainer: Trainer) -> TextDataModule:
+    """The trainer's data module."""
+    corpus = trainer.datamodule  # type: ignore[attr-defined]  # see above
+    assert isinstance(corpus, TextDataModule), "studies need a TextDataModule"
+    return corpus
