@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from callbacks.attached import callbacks_of
+from callbacks.attached import callbacks_of, corpus_of
+from datamodules import TextDataModule
 from datamodules.errors import require, require_finite, require_not_negative, require_positive
 from lightning_modules import TextModel
 
@@ -39,20 +40,24 @@ class Annealing(Callback, ABC):
     def value(self, time: float, configured: float) -> float:
         """The weight after `time` steps or epochs, of a model that was configured with a value."""
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Notes the configured value.
+    def check(self, trainer: Trainer, model: TextModel, corpus: TextDataModule, stage: str) -> None:
+        """Checks that there is such a weight, and one schedule that drives it.
 
         Raises:
             UsageError: The family has no such weight, or another schedule drives it.
         """
-        assert isinstance(pl_module, TextModel)
-        known = ", ".join(sorted(pl_module.weights))
-        family = type(pl_module).__name__
-        require(self.weight in pl_module.weights, f"{family} has no weight {self.weight} to anneal; it has {known}")
+        known = ", ".join(sorted(model.weights))
+        family = type(model).__name__
+        require(self.weight in model.weights, f"{family} has no weight {self.weight} to anneal; it has {known}")
         drivers = [
             other for other in callbacks_of(trainer) if isinstance(other, Annealing) and other.weight == self.weight
         ]
         require(len(drivers) == 1, f"{len(drivers)} schedules drive {self.weight}: leave one in trainer.callbacks")
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Notes the configured value, after `check`."""
+        assert isinstance(pl_module, TextModel)
+        self.check(trainer, pl_module, corpus_of(trainer), stage)
         if stage == "fit":
             self.configured = pl_module.weights[self.weight]
 

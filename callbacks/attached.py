@@ -5,9 +5,21 @@ The two are documented attributes, which `Trainer` gets from its connectors, so 
 
 from __future__ import annotations
 
+from typing import Protocol, runtime_checkable
+
 from pytorch_lightning import Callback, Trainer
 
 from datamodules import TextDataModule
+from lightning_modules import TextModel
+
+
+@runtime_checkable
+class Checked(Protocol):
+    """A callback that can tell, before anything is started or written, whether it fits what it is to work with."""
+
+    def check(self, trainer: Trainer, model: TextModel, corpus: TextDataModule, stage: str) -> None:
+        """Raises a UsageError where it does not."""
+        ...
 
 
 def callbacks_of(trainer: Trainer) -> list[Callback]:

@@ -16,9 +16,9 @@ from callbacks.attribute_judges import GrammarJudge, Judge, bleu, learned_judge
 from callbacks.classifier_judge import ClassifierConfig
 from callbacks.language_judge import JudgeConfig
 from callbacks.tables import log_figures, log_table
-from datamodules import Reviews
+from datamodules import Reviews, TextDataModule
 from datamodules.errors import require
-from lightning_modules import TextAutoencoder
+from lightning_modules import TextAutoencoder, TextModel
 from lightning_modules.decoding.arithmetic import attribute_vector, moved, sentence_means
 
 COPY = "copy"
@@ -91,10 +91,14 @@ class AttributeTransfer(Callback):
         """One study for each attribute."""
         return self._generate_state_key(attribute=self.attribute)
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Checks, before anything is trained or tested, that there are a latent and sentences of both values."""
+    def check(self, trainer: Trainer, model: TextModel, corpus: TextDataModule, stage: str) -> None:
+        """Checks, before anything is trained or tested, that there are a latent and sentences of both values.
+
+        Raises:
+            UsageError: There are not, or another study is of the same attribute.
+        """
         remedy = "take it out of trainer.callbacks"
-        has_latent, kind = isinstance(pl_module, TextAutoencoder), type(pl_module).__name__
+        has_latent, kind = isinstance(model, TextAutoencoder), type(model).__name__
         require(has_latent, f"AttributeTransfer needs a latent, and a {kind} has none: {remedy}")
         same = [c for c in callbacks_of(trainer) if isinstance(c, AttributeTransfer) and c.attribute == self.attribute]
         # Figures that are logged twice under a name would become their mean.
@@ -102,7 +106,12 @@ class AttributeTransfer(Callback):
             len(same) == 1, f"there are {len(same)} AttributeTransfer with the attribute {self.attribute}: {remedy}"
         )
         if stage in ("fit", "test"):
-            check_attribute(corpus_of(trainer), self.attribute, self.files)
+            check_attribute(corpus, self.attribute, self.files)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """See `check`."""
+        assert isinstance(pl_module, TextModel)
+        self.check(trainer, pl_module, corpus_of(trainer), stage)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Makes the vector, moves the sentences, and logs."""

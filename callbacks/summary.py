@@ -34,11 +34,14 @@ class Summary(Callback):
     Each figure has its kind and meaning (`callbacks.quantities`), of how many sentences it is and, where it has them,
     its standard error over sentences, its Monte Carlo error and the number of samples behind it. The file also says
     where the figures come from: corpus, seed, checkpoint, commit, versions, hardware and, after a fit, how long that
-    took, how fast it was (`Throughput`) and the best value of the monitor, by which settings may be chosen;
-    `test_config.yaml` beside it has the settings of the test.
+    took, how fast it was (`Throughput`) and the best value of the monitor, by which settings may be chosen. The console
+    command writes the settings of a test beside it, to `test_config.yaml`.
 
     The run keeps the figures that can be cited: a test of a part of the split, or one that measures less of the same
     checkpoint than is there already, goes into `partial_test_metrics.json`.
+
+    Attributes:
+        written: The file of the last test's figures, on the first rank.
     """
 
     def __init__(self) -> None:
@@ -47,6 +50,7 @@ class Summary(Callback):
         self.best: float | None = None
         self.training: dict[str, float] = {}
         self.sentences = SumMetric()
+        self.written: Path | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the clock."""
@@ -105,6 +109,7 @@ class Summary(Callback):
             record |= _of_the_fit(trainer)
         file = run_folder(trainer, PART if sentences < whole or _is_less(trainer, record) else WHOLE)
         file.write_text(json.dumps(_as_json(record), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        self.written = file
         counted = f"{sentences:,}" if sentences == whole else f"{sentences:,} of {whole:,}"
         log_figure_table(trainer, figures)
         console = Console()

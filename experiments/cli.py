@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import errno
 import importlib
-import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -84,9 +83,8 @@ def _run(command: str, rest: list[str]) -> None:
     if command in ("fit", "validate", "test", "predict", "data"):
         from experiments.data_command import describe
         from experiments.lightning_cli import TextCLI
-        from experiments.runs import find_configs, find_run, wandb_mode
+        from experiments.runs import find_configs, find_run
 
-        os.environ["WANDB_MODE"] = wandb_mode(os.environ)
         arguments = find_configs(rest if command in ("fit", "data") else find_run(rest))
         if command == "data":
             describe(TextCLI(arguments, run=False).datamodule)

@@ -13,11 +13,13 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import WandbLogger
 
-from callbacks.attached import callbacks_of, corpus_of
+from callbacks.attached import Checked, callbacks_of, corpus_of
 from callbacks.checkpoints import BestCheckpoint, LastCheckpoint, best_checkpoint
+from callbacks.summary import Summary
 from datamodules.errors import UsageError, require
 from datamodules.text import TextDataModule
 from experiments.runs import EXPERIMENTS, new_run_folder, require_writable, run_folder_of
+from experiments.weights_and_biases import start_wandb
 from lightning_modules import TextModel
 from lightning_modules.checkpoint import read_checkpoint
 
@@ -27,21 +29,32 @@ KEYWORDS = ("last", "best", "hpc", "registry")
 
 
 class SaveConfig(SaveConfigCallback):
-    """Writes a fit's complete configuration, enough to run it again, to run folder and W&B; and a test's."""
+    """Writes the configuration, enough to run it again: a fit's to run folder and W&B, a test's beside its figures."""
+
+    of: str | None = None  # the stage that the configuration is of
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Called by Lightning once, on the first rank."""
-        if stage not in ("fit", "test"):
-            return
+        """Called by Lightning once, on the first rank, when the first stage starts."""
+        self.of = stage
         data = corpus_of(trainer)
         if data.data_dir is not None:
             self.config.data.init_args.data_dir = str(data.data_dir)
-        file = Path(trainer.default_root_dir) / ("config.yaml" if stage == "fit" else "test_config.yaml")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(self.parser.dump(self.config, skip_none=False), encoding="utf-8")
-        for logger in trainer.loggers if stage == "fit" else ():
+        if stage != "fit":
+            return
+        self._write(Path(trainer.default_root_dir) / "config.yaml")
+        for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.experiment.config.update(self.config.as_dict(), allow_val_change=True)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Writes a test's beside the file that its figures went to; that after a fit has the fit's."""
+        summary = next((each for each in callbacks_of(trainer) if isinstance(each, Summary)), None)
+        if self.of == "test" and summary is not None and summary.written is not None:
+            self._write(summary.written.with_name(summary.written.name.replace("metrics.json", "config.yaml")))
+
+    def _write(self, file: Path) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(self.parser.dump(self.config, skip_none=False), encoding="utf-8")
 
 
 class TextCLI(LightningCLI):
@@ -160,17 +173,24 @@ class TextCLI(LightningCLI):
         self.checkpoint = None if path is None else read_checkpoint(path)
 
     def instantiate_classes(self) -> None:
-        """Makes model, data and trainer, and holds them against the checkpoint before anything starts.
+        """Makes model, data and trainer, holds them against each other and the checkpoint, and then starts W&B.
 
         Raises:
-            UsageError: The checkpoint is of another family or vocabulary, or a resumed fit asks for another optimiser.
+            UsageError: The checkpoint is of another family or vocabulary, a resumed fit asks for another optimiser or
+                has nothing left to do, a callback does not fit, or W&B cannot start as it is told to.
         """
         super().instantiate_classes()
         if self.checkpoint is not None:
             self.model.on_load_checkpoint(self.checkpoint)
             if self.subcommand == "fit":
                 _require_same_optimizer(self.model, self.checkpoint)
+                _require_something_left(self.trainer, self.checkpoint)
             self.checkpoint = None
+        if self.subcommand is not None:
+            for callback in callbacks_of(self.trainer):
+                if isinstance(callback, Checked):
+                    callback.check(self.trainer, self.model, self.datamodule, self.subcommand)
+            start_wandb(self.trainer.loggers)
 
 
 def _require_same_optimizer(model: TextModel, checkpoint: dict[str, Any]) -> None:
@@ -183,6 +203,22 @@ def _require_same_optimizer(model: TextModel, checkpoint: dict[str, Any]) -> Non
         f"a resumed training goes on with the optimiser of its checkpoint, and the configuration changes {changes}: "
         "leave --model.init_args.optimizer, and rates of a network's own, as they are in the run's config.yaml",
     )
+
+
+def _require_something_left(trainer: Trainer, checkpoint: Mapping[str, Any]) -> None:
+    """Lightning would end without a word, and the old figures would pass for new ones."""
+    progress = checkpoint["loops"]["fit_loop"]
+    # A checkpoint of an epoch's validation comes before Lightning counts the epoch.
+    ended = progress["epoch_loop.batch_progress"]["is_last_batch"]
+    epochs = progress["epoch_progress"]["current"]["processed"] + int(ended)
+    steps = checkpoint["global_step"]
+    for limit, name, done in ((trainer.max_epochs, "max_epochs", epochs), (trainer.max_steps, "max_steps", steps)):
+        left = limit is None or limit == -1 or done < limit
+        require(
+            left,
+            f"nothing is left to train: the checkpoint has {done} of {name} {limit}; give a larger --trainer.{name}, "
+            "or measure it with `textae test --run`",
+        )
 
 
 def _optimizer_options(hparams: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import netrc
 import os
-import socket
 import sys
-from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from urllib.parse import urlparse
 
 import yaml
 
@@ -117,48 +113,6 @@ def run_folder_of(checkpoint: Path) -> Path | None:
     """The run folder that a checkpoint lies in, if it lies in one."""
     folder = checkpoint.absolute().parent.parent
     return folder if checkpoint.parent.name == "checkpoints" and (folder / "config.yaml").is_file() else None
-
-
-def wandb_mode(environment: Mapping[str, str]) -> str:
-    """`WANDB_MODE` if set, else online where a key is found and its server answers, else offline.
-
-    So W&B never asks for an account and never waits for a network that is not there.
-    """
-    if "WANDB_MODE" in environment:
-        return environment["WANDB_MODE"]
-    servers = [environment["WANDB_BASE_URL"]] if "WANDB_BASE_URL" in environment else _default_servers()
-    known = [server for server in servers if environment.get("WANDB_API_KEY") or _has_netrc_key(environment, server)]
-    if not known:
-        return "offline"
-    if any(_answers(server) for server in known) or {"HTTPS_PROXY", "https_proxy"} & environment.keys():
-        return "online"
-    print(f"W&B: there is a key, but {known[0]} does not answer; recording offline (WANDB_MODE=online insists)")
-    return "offline"
-
-
-def _default_servers() -> list[str]:
-    import wandb  # half a second, which other commands need not wait for
-
-    return list(dict.fromkeys((str(wandb.Settings().base_url), "https://api.wandb.ai")))
-
-
-def _has_netrc_key(environment: Mapping[str, str], server: str) -> bool:
-    file = Path(environment.get("NETRC", Path.home() / ".netrc"))
-    url = urlparse(server)
-    try:
-        keys = netrc.netrc(file)
-        return any(keys.authenticators(host or "") is not None for host in (url.netloc, url.hostname))
-    except (OSError, netrc.NetrcParseError):
-        return False
-
-
-def _answers(server: str) -> bool:
-    url = urlparse(server)
-    try:
-        with socket.create_connection((url.hostname, url.port or (80 if url.scheme == "http" else 443)), timeout=3):
-            return True
-    except OSError:
-        return False
 
 
 def require_writable(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from experiments.runs import experiment_names
 
@@ -264,6 +266,42 @@ def test_what_does_not_fit_a_checkpoint_is_said_before_anything_is_written(
         error = textae(*resume, *quiet, loggers, "--trainer.max_epochs=101", *options, fails=True).error
         assert all(name in error for name in named)
         assert not list((tmp_path / "rest").rglob("wandb")) and not list((tmp_path / "rest").rglob("config.yaml"))
+
+
+def test_a_resume_with_nothing_left_to_do_says_so(
+    trained: Any, textae: Command, quiet: tuple[str, ...], tmp_path: Path
+) -> None:
+    last = trained.run / "checkpoints" / "last.ckpt"
+    resume = ("fit", f"--config={trained.run / 'config.yaml'}", f"--runs={tmp_path / 'rest'}", f"--ckpt_path={last}")
+    steps = torch.load(last, weights_only=True)["global_step"]
+    for limits, named in (
+        (("--trainer.max_epochs=100",), ("100 of max_epochs 100", "--trainer.max_epochs")),
+        (("--trainer.max_epochs=200", f"--trainer.max_steps={steps}"), ("--trainer.max_steps", str(steps))),
+    ):
+        error = textae(*resume, *quiet, *limits, fails=True).error
+        assert all(name in error for name in (*named, "textae test"))
+        assert not (tmp_path / "rest").exists()
+
+
+def test_a_study_that_does_not_fit_the_corpus_is_said_before_anything_is_written(
+    trained: Any, textae: Command, tmp_path: Path
+) -> None:
+    corpus = ("--data=TextFolder", f"--data.init_args.data_dir={trained.data}", f"--runs={tmp_path / 'runs'}")
+    assert "tense" in textae("fit", "--config=daae_reviews", *corpus, fails=True).error
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_part_of_a_test_leaves_the_settings_of_the_whole(
+    trained: Any, moved: Path, textae: Command, quiet: tuple[str, ...]
+) -> None:
+    shutil.copy(trained.run / "config.yaml", moved / "config.yaml")
+    textae("test", f"--run={moved}", *quiet)
+    whole = (moved / "test_config.yaml").read_text()
+    textae(
+        "test", f"--run={moved}", *quiet, "--trainer.limit_test_batches=1", "--data.init_args.batching.eval_sentences=2"
+    )
+    assert (moved / "test_config.yaml").read_text() == whole
+    assert "limit_test_batches: 1" in (moved / "partial_test_config.yaml").read_text()
 
 
 @pytest.mark.parametrize("command", ["fit", "test"])

@@ -3,75 +3,12 @@
 from __future__ import annotations
 
 import os
-import socket
 from pathlib import Path
 
 import pytest
-import wandb
-from wandb.sdk.lib.wbauth import write_netrc_auth
 
 from datamodules.errors import UsageError
 from experiments import runs
-
-
-@pytest.mark.parametrize(
-    ("environment", "netrc", "mode"),
-    [
-        ({}, None, "offline"),
-        ({"WANDB_API_KEY": ""}, None, "offline"),
-        ({"WANDB_API_KEY": "k" * 40}, None, "online"),
-        ({"WANDB_MODE": "disabled", "WANDB_API_KEY": "k" * 40}, None, "disabled"),
-        ({"WANDB_MODE": "online"}, None, "online"),
-        ({"WANDB_MODE": "offline"}, "machine api.wandb.ai login user password secret", "offline"),
-        ({}, "machine api.wandb.ai login user password secret", "online"),
-        ({}, "machine example.org login user password secret", "offline"),
-        ({"WANDB_BASE_URL": "https://wandb.example.org"}, "machine api.wandb.ai login u password s", "offline"),
-        (
-            {"WANDB_BASE_URL": "https://wandb.example.org:8443/x"},
-            "machine wandb.example.org login u password s",
-            "online",
-        ),
-        ({}, "this is no netrc", "offline"),
-    ],
-)
-def test_wandb_mode(
-    environment: dict[str, str], netrc: str | None, mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "netrc"
-    if netrc is not None:
-        file.write_text(netrc + "\n")
-        file.chmod(0o600)
-    monkeypatch.setattr(runs, "_answers", lambda server: True)
-    assert runs.wandb_mode(environment | {"NETRC": str(file)}) == mode
-
-
-def test_the_netrc_of_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert runs.wandb_mode({}) == "offline"
-    (tmp_path / ".netrc").write_text("machine api.wandb.ai login user password secret\n")
-    (tmp_path / ".netrc").chmod(0o600)
-    monkeypatch.setattr(runs, "_answers", lambda server: True)
-    assert runs.wandb_mode({}) == "online"
-
-
-def test_the_key_that_wandb_itself_writes_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "netrc"
-    monkeypatch.setenv("NETRC", str(file))
-    monkeypatch.setattr(runs, "_answers", lambda server: True)
-    assert runs.wandb_mode({"NETRC": str(file)}) == "offline"
-    write_netrc_auth(host=str(wandb.Settings().base_url), api_key="0" * 40)
-    assert runs.wandb_mode({"NETRC": str(file)}) == "online"
-
-
-def test_a_key_without_a_network_is_offline_at_once(capsys: pytest.CaptureFixture[str]) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # nobody listens there
-        server = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        environment = {"WANDB_API_KEY": "0" * 40, "WANDB_BASE_URL": server}
-        assert runs.wandb_mode(environment) == "offline"
-        assert server in capsys.readouterr().out
-        taken.listen()
-        assert runs.wandb_mode(environment) == "online"
 
 
 def test_a_second_run_of_a_job_does_not_overwrite_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,119 @@
+"""Weights & Biases: in which mode a run is recorded, and its start, which never costs a training."""
+
+from __future__ import annotations
+
+import netrc
+import os
+import socket
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from urllib.parse import urlparse
+
+import wandb
+from lightning_fabric.utilities.rank_zero import rank_zero_only
+from pytorch_lightning.loggers import Logger, WandbLogger
+
+from datamodules.errors import UsageError, require
+
+MODES = ("online", "offline", "disabled", "shared")
+START_SECONDS = "15"  # W&B's own is 90, which a server that hangs would cost every training
+
+
+@rank_zero_only
+def start_wandb(loggers: Iterable[Logger]) -> None:
+    """Starts the W&B run of each logger that has one, before anything is trained.
+
+    A server that cannot be reached or answers nonsense, and a key that it refuses, cost the network alone: the run is
+    recorded offline. Where `WANDB_MODE` insists on the server, the command ends.
+
+    Raises:
+        UsageError: `WANDB_MODE` is no mode of W&B, or W&B cannot start in it.
+    """
+    given = [logger for logger in loggers if isinstance(logger, WandbLogger)]
+    if not given:
+        return
+    insists = "WANDB_MODE" in os.environ
+    os.environ["WANDB_MODE"] = wandb_mode(os.environ)
+    os.environ.setdefault("WANDB_INIT_TIMEOUT", START_SECONDS)
+    for logger in given:
+        _be_brief_offline()
+        try:
+            _ = logger.experiment
+        except (wandb.Error, OSError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            if insists:
+                raise UsageError(
+                    f"W&B cannot start with WANDB_MODE={os.environ['WANDB_MODE']}: {reason} (WANDB_MODE=offline needs "
+                    "neither a key nor a network)"
+                ) from error
+            print(f"W&B cannot start ({reason}); recording offline (WANDB_MODE=online insists)", file=sys.stderr)
+            wandb.teardown()  # else its process stays with the mode it had
+            os.environ["WANDB_MODE"] = "offline"
+            _be_brief_offline()
+            _ = logger.experiment
+
+
+def _be_brief_offline() -> None:
+    """Offline, our summary says how to look and how to sync, once."""
+    if os.environ["WANDB_MODE"] == "offline":
+        os.environ.setdefault("WANDB_SILENT", "true")
+
+
+def wandb_mode(environment: Mapping[str, str]) -> str:
+    """`WANDB_MODE` if set, else online where a key is found and its server or a proxy answers, else offline.
+
+    So W&B never asks for an account and never waits for a network that is not there.
+
+    Raises:
+        UsageError: `WANDB_MODE` is no mode of W&B, or needs a key that is not there, for which W&B would ask.
+    """
+    servers = [environment["WANDB_BASE_URL"]] if "WANDB_BASE_URL" in environment else _default_servers()
+    known = [server for server in servers if environment.get("WANDB_API_KEY") or _has_netrc_key(environment, server)]
+    if "WANDB_MODE" in environment:
+        mode = environment["WANDB_MODE"]
+        require(mode in MODES, f"WANDB_MODE is {mode!r}: give one of {', '.join(MODES)}, or leave it out")
+        has_key = bool(known) or "WANDB_IDENTITY_TOKEN_FILE" in environment
+        require(
+            has_key or mode not in ("online", "shared"),
+            f"WANDB_MODE is {mode}, but there is no key: set WANDB_API_KEY, run `wandb login`, or leave WANDB_MODE out",
+        )
+        return mode
+    if not known:
+        return "offline"
+    silent = [address for server in known if not _answers(address := _proxy(environment, server) or server)]
+    if len(silent) < len(known):
+        return "online"
+    print(f"W&B: there is a key, but {silent[0]} does not answer; recording offline (WANDB_MODE=online insists)")
+    return "offline"
+
+
+def _default_servers() -> list[str]:
+    return list(dict.fromkeys((str(wandb.Settings().base_url), "https://api.wandb.ai")))
+
+
+def _proxy(environment: Mapping[str, str], server: str) -> str | None:
+    """The address of the proxy that requests to a server take, if there is one."""
+    name = f"{urlparse(server).scheme}_proxy"
+    proxy = environment.get(name) or environment.get(name.upper())
+    return proxy if not proxy or "://" in proxy else f"http://{proxy}"
+
+
+def _has_netrc_key(environment: Mapping[str, str], server: str) -> bool:
+    file = Path(environment.get("NETRC", Path.home() / ".netrc"))
+    url = urlparse(server)
+    try:
+        keys = netrc.netrc(file)
+        return any(keys.authenticators(host or "") is not None for host in (url.netloc, url.hostname))
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def _answers(server: str) -> bool:
+    """Whether anybody listens at an address; how well is for W&B to find out."""
+    url = urlparse(server)
+    try:
+        with socket.create_connection((url.hostname, url.port or (80 if url.scheme == "http" else 443)), timeout=3):
+            return True
+    except (OSError, ValueError):
+        return False
