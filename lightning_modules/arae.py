@@ -158,7 +158,7 @@ class AdversariallyRegularizedAutoencoder(TextAutoencoder):
             (self.generator, own),
         ]
         return [
-            make_optimizer([{"params": list(part.parameters()), **options}], self.optimizer_config)
+            make_optimizer([{"params": list(part.parameters()), **options}], self.optimizer_config, self.fuses_steps())
             for part, options in parts
         ]
 

@@ -102,7 +102,9 @@ class LaggingVAE(SentenceVAE):
         encoder = self.encoder_parameters()
         known = {id(parameter) for parameter in encoder}
         rest = [parameter for parameter in self.parameters() if id(parameter) not in known]
-        return [make_optimizer([{"params": part}], self.optimizer_config) for part in (encoder, rest)]
+        return [
+            make_optimizer([{"params": part}], self.optimizer_config, self.fuses_steps()) for part in (encoder, rest)
+        ]
 
     def training_step(self, batch: TokenBatch, batch_idx: int) -> None:
         """The encoder's steps, if they are on, and one step of the decoder or of both."""

@@ -18,8 +18,8 @@ from lightning_modules.base import TextAutoencoder
 
 # Tensors of the size of the logits that are alive at once: they and what the cross-entropy makes of them.
 COPIES_OF_LOGITS = 3
-# And of the decoder's states: they, the gates, the input.
-COPIES_OF_STATES = 8
+# And of the decoder's states: they, the gates, the input, and what the recurrent network works with (as measured).
+COPIES_OF_STATES = 30
 # More sentences at a time gain nothing on a CPU.
 SENTENCES_AT_ONCE = 512
 

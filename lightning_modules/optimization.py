@@ -45,9 +45,15 @@ def require_betas(name: str, betas: tuple[float, float]) -> None:
     require(all(0 <= beta < 1 for beta in betas), f"{name} are {betas}: give two from 0 to 1")
 
 
-def make_optimizer(groups: Iterable[dict[str, Any]], config: OptimizerConfig) -> Optimizer:
-    """The optimiser over parameter groups; a group may override an option of it."""
+def make_optimizer(groups: Iterable[dict[str, Any]], config: OptimizerConfig, fused: bool = False) -> Optimizer:
+    """The optimiser over parameter groups; a group may override an option of it.
+
+    Args:
+        groups: Of parameters.
+        config: The optimiser.
+        fused: Whether a step of Adam is one kernel, rather than a dozen for each parameter.
+    """
     if config.name == "sgd":
         return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
     kind = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
-    return kind(groups, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
+    return kind(groups, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=fused or None)

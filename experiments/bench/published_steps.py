@@ -5,10 +5,9 @@ B sentences, T steps, L samples, V words, Z latent size.
 
 from __future__ import annotations
 
-import random
-from collections.abc import Sequence
 from copy import deepcopy
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, log_softmax
@@ -16,7 +15,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from datamodules.batch import TokenBatch
 from datamodules.vocabulary import PAD
-from lightning_modules import AdversarialAutoencoder, AveragingVAE, SentenceMIM
+from lightning_modules import AdversarialAutoencoder, AveragingVAE, SentenceMIM, TextModel
 from lightning_modules.backbone.layers import reverse
 from lightning_modules.backbone.posterior import standard_normal_log_prob
 
@@ -41,7 +40,7 @@ class PublishedDAAE(nn.Module):
         self.mean, self.log_variance = deepcopy(backbone.posterior.mean), deepcopy(backbone.posterior.scale)
         assert backbone.decoder.to_embedding is not None, "z is to be added to the embeddings"
         self.to_embedding = deepcopy(backbone.decoder.to_embedding)
-        self.decoder, self.output = deepcopy(backbone.decoder.network), deepcopy(backbone.decoder.output)
+        self.decoder, self.output = deepcopy(backbone.decoder.network), _linear(backbone.decoder.output)
         self.discriminator = deepcopy(model.discriminator)
         self.dropout = nn.Dropout(model.decoder_config.output_dropout)
         self.latent_size = model.latent_size
@@ -54,19 +53,11 @@ class PublishedDAAE(nn.Module):
     def step(self, batch: TokenBatch) -> None:
         """One training step on sentences of one length."""
         size = (len(batch), self.latent_size)
-        losses = self.losses(batch, self.dropped(batch.inputs), torch.randn(size), torch.randn(size))
+        losses = self.losses(batch, word_by_word_drop(batch.inputs, self.drop), torch.randn(size), torch.randn(size))
         for optimizer, loss in zip((self.optimizer, self.of_discriminator), losses, strict=True):
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             optimizer.step()
-
-    def dropped(self, inputs_BT: Tensor) -> Tensor:
-        """(B, T) with words dropped, BOS never."""
-        rows = []
-        for words in inputs_BT.tolist():
-            kept = [words[0], *(word for word in words[1:] if random.random() > self.drop)]
-            rows.append(kept + [PAD] * (len(words) - len(kept)))
-        return torch.tensor(rows)
 
     def losses(self, batch: TokenBatch, seen_BT: Tensor, noise_BZ: Tensor, prior_BZ: Tensor) -> tuple[Tensor, Tensor]:
         """The autoencoder's loss and the discriminator's."""
@@ -94,7 +85,7 @@ def mim_loss(model: SentenceMIM, batch: TokenBatch) -> Tensor:
     _, hidden = backbone.encoder.forwards[0](packed)
     posterior = backbone.posterior(hidden[-1])
     z_BZ = model.sample_latent(batch, posterior)
-    log_probs_BTV = log_softmax(backbone.decoder.logits(backbone.decoder(batch.inputs, z_BZ)), dim=2)
+    log_probs_BTV = log_softmax(plain_logits(model, backbone.decoder(batch.inputs, z_BZ)), dim=2)
     chosen_BT = log_probs_BTV.gather(2, batch.targets[:, :, None]).squeeze(2) * (batch.targets != PAD)
     ratio = posterior.log_prob(z_BZ) + standard_normal_log_prob(z_BZ)
     return (-chosen_BT.sum(1) - 0.5 * ratio).mean()
@@ -104,18 +95,33 @@ def averaged_loss(model: AveragingVAE, batch: TokenBatch) -> Tensor:
     """The loss of VAE-AVG with L decoder passes in a Python loop, each over a padded batch."""
     posterior = model.encode(batch)
     states = [model.backbone.decoder(batch.inputs, z_BZ) for z_BZ in model.sample_latents(batch, posterior)]
-    logits_BTV = model.backbone.decoder.logits(torch.stack(states).mean(0))
+    logits_BTV = plain_logits(model, torch.stack(states).mean(0))
     nll = cross_entropy(logits_BTV.flatten(0, 1), batch.targets.flatten(), ignore_index=PAD, reduction="sum")
     return nll / len(batch) + posterior.kl_from_standard_normal().sum(1).mean()
 
 
-def word_by_word_corruption(sentences: Sequence[Sequence[int]], shuffle: int, drop: float) -> list[list[int]]:
-    """Shuffles each sentence's words within a distance, then drops some, sentence by sentence."""
-    noisy = []
-    for words in sentences:
-        order = sorted(range(len(words)), key=lambda place: place + (shuffle + 1) * random.random())
-        noisy.append([words[place] for place in order if random.random() > drop])
-    return noisy
+def plain_logits(model: TextModel, states: Tensor) -> Tensor:
+    """(..., H) to (..., V) by PyTorch's linear layer, which the published code has."""
+    output = model.backbone.decoder.output
+    return nn.functional.linear(states, output.weight, output.bias)
+
+
+def word_by_word_drop(words_BT: Tensor, drop: float) -> Tensor:
+    """(B, T) with words dropped, BOS never, and padded, as text-autoencoders does it: each sentence in Python."""
+    rows = []
+    for words_T in words_BT:
+        words = words_T.tolist()
+        kept = np.random.rand(len(words)) > drop
+        kept[0] = True
+        rest = [word for place, word in enumerate(words) if kept[place]]
+        rows.append(rest + [PAD] * (len(words) - len(rest)))
+    return torch.tensor(rows)
+
+
+def _linear(layer: nn.Linear) -> nn.Linear:
+    plain = nn.Linear(layer.in_features, layer.out_features, bias=layer.bias is not None)
+    plain.load_state_dict(layer.state_dict())
+    return plain
 
 
 def _bidirectional(forwards: nn.Module, backwards: nn.Module) -> nn.LSTM:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from datamodules.batch import TokenBatch
+from experiments.bench.published_steps import plain_logits
 from lightning_modules import SentenceVAE
 from lightning_modules.backbone.posterior import Gaussian, standard_normal_log_prob
 
@@ -38,6 +39,6 @@ def one_at_a_time(model: SentenceVAE, sentences: list[TokenBatch], noise_BKZ: Te
 
 def _log_weight(model: SentenceVAE, batch: TokenBatch, posterior: Gaussian, noise_BZ: Tensor) -> Tensor:
     z_BZ = posterior.mean + posterior.std * noise_BZ
-    logits_BTV = model.backbone.decoder.logits(model.backbone.decoder(batch.inputs, z_BZ))
+    logits_BTV = plain_logits(model, model.backbone.decoder(batch.inputs, z_BZ))
     log_probs_BT = torch.log_softmax(logits_BTV, dim=2).gather(2, batch.targets[:, :, None]).squeeze(2)
     return log_probs_BT.sum(1) + standard_normal_log_prob(z_BZ) - posterior.log_prob(z_BZ)

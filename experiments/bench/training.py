@@ -50,8 +50,8 @@ def training(repeats: int = 5) -> list[Row]:
     return [
         *daae("paper size", paper, sentences=64, length=9, repeats=repeats, targets=(1.05, 2.0, 0.88)),
         *daae("small", small, sentences=64, length=9, repeats=4 * repeats, targets=(None, None, None)),
-        *smim(Sizes(10_000, 300, 512, 512), batches=5, repeats=repeats),
-        vae_avg(Sizes(10_000, 100, 400, 32), samples=10, repeats=repeats),
+        *smim(Sizes(10_000, 300, 512, 512), batches=30, repeats=3),
+        vae_avg(Sizes(10_000, 100, 400, 32), samples=10, repeats=3),
     ]
 
 
@@ -120,10 +120,10 @@ def smim(sizes: Sizes, batches: int, repeats: int, sentences: int = 20) -> list[
     ]
 
 
-def vae_avg(sizes: Sizes, samples: int, repeats: int, sentences: int = 32) -> Row:
-    """VAE-AVG against as many decoder passes in a loop."""
+def vae_avg(sizes: Sizes, samples: int, repeats: int, batches: int = 20, sentences: int = 32) -> Row:
+    """VAE-AVG against as many decoder passes in a loop over random batches, padded; ours are bucketed."""
     model = made_vae_avg(sizes, samples)
-    known = ptb_like(sizes.words, 2 * sentences)
+    known = ptb_like(sizes.words, batches * sentences)
     padded = [TokenBatch.from_ids(known[start : start + sentences]) for start in range(0, len(known), sentences)]
     seconds = medians(
         {
@@ -140,7 +140,7 @@ def steps(
     model: TextModel, batches: Sequence[TokenBatch], loss: Loss | None = None, bf16: bool = False
 ) -> Callable[[], None]:
     """Training steps over the batches, by the family's own objective unless another loss is given."""
-    optimizer = make_optimizer(model.parameter_groups(), OptimizerConfig(lr=1e-4))
+    optimizer = make_optimizer(model.parameter_groups(), OptimizerConfig(lr=1e-4), fused=loss is None)
 
     def run() -> None:
         model.train()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from datamodules.errors import require, require_positive
 from datamodules.vocabulary import BOS, UNK
-from lightning_modules.backbone.layers import Activation, Cell, Highway, recurrent
+from lightning_modules.backbone.layers import Activation, Cell, Highway, Projection, recurrent
 
 State = Tensor | tuple[Tensor, Tensor]
 
@@ -123,7 +123,7 @@ class Decoder(nn.Module):
         self.output_dropout = nn.Dropout(config.output_dropout)
         needs_map = config.tied and embedding_size != config.hidden_size
         self.output_map = nn.Linear(config.hidden_size, embedding_size, bias=False) if needs_map else nn.Identity()
-        self.output = nn.Linear(
+        self.output = Projection(
             embedding_size if config.tied else config.hidden_size, embedding.num_embeddings, bias=config.output_bias
         )
         if config.tied:

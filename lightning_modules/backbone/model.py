@@ -17,7 +17,7 @@ from lightning_modules.backbone.layers import EmbeddingConfig, at_least_float32
 from lightning_modules.backbone.posterior import Gaussian, PosteriorConfig, PosteriorHeads
 
 # Logits that are made at a time where no gradient needs all of them: as many as stay in a CPU's cache.
-LOGITS_AT_ONCE = {"cpu": 3_000_000, "cuda": 100_000_000}
+LOGITS_AT_ONCE = {"cpu": 2_000_000, "cuda": 100_000_000}
 # Logits that a training step keeps for its backward pass, a gigabyte of float32; of more, parts are made twice.
 LOGITS_KEPT = 250_000_000
 

@@ -19,10 +19,10 @@ pytestmark = WITHOUT_VALIDATION
 START, GRADIENT = 2.0, 0.5
 
 
-def after_steps(config: OptimizerConfig, steps: int, **options: Any) -> float:
+def after_steps(config: OptimizerConfig, steps: int, fused: bool = False, **options: Any) -> float:
     """Where a parameter ends after steps along a constant gradient."""
     parameter = nn.Parameter(torch.tensor([START]))
-    optimizer = make_optimizer([{"params": [parameter], **options}], config)
+    optimizer = make_optimizer([{"params": [parameter], **options}], config, fused)
     for _ in range(steps):
         parameter.grad = torch.tensor([GRADIENT])
         optimizer.step()
@@ -41,14 +41,16 @@ def adam(lr: float, betas: tuple[float, float], steps: int, l2: float = 0.0, dec
     return value
 
 
-def test_adam_takes_its_rate_and_betas_and_an_l2_penalty() -> None:
+@pytest.mark.parametrize("fused", [False, True])
+def test_adam_takes_its_rate_and_betas_and_an_l2_penalty(fused: bool) -> None:
     config = OptimizerConfig("adam", lr=0.1, betas=(0.5, 0.6), weight_decay=0.7)
-    assert after_steps(config, 3) == pytest.approx(adam(0.1, (0.5, 0.6), 3, l2=0.7), abs=1e-5)
+    assert after_steps(config, 3, fused) == pytest.approx(adam(0.1, (0.5, 0.6), 3, l2=0.7), abs=1e-5)
 
 
-def test_adamw_decays_weights_apart_from_the_gradient() -> None:
+@pytest.mark.parametrize("fused", [False, True])
+def test_adamw_decays_weights_apart_from_the_gradient(fused: bool) -> None:
     config = OptimizerConfig("adamw", lr=0.1, betas=(0.5, 0.6), weight_decay=0.7)
-    assert after_steps(config, 3) == pytest.approx(adam(0.1, (0.5, 0.6), 3, decay=0.7), abs=1e-5)
+    assert after_steps(config, 3, fused) == pytest.approx(adam(0.1, (0.5, 0.6), 3, decay=0.7), abs=1e-5)
 
 
 def test_sgd_takes_its_rate_momentum_and_penalty() -> None:
@@ -103,3 +105,20 @@ def test_a_resume_for_more_epochs_falls_to_0_behind_the_new_last_step(tmp_path: 
 def test_impossible_options_are_refused_by_name(name: str, value: Any) -> None:
     with pytest.raises(UsageError, match=f"optimizer.{name}"):
         OptimizerConfig(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("options", "fused"),
+    [
+        ({}, True),
+        ({"gradient_clip_val": 0.1}, True),
+        ({"precision": "bf16-mixed"}, True),
+        ({"precision": "bf16-mixed", "gradient_clip_val": 0.1}, False),  # Lightning would refuse it
+    ],
+)
+def test_steps_are_fused_where_lightning_lets_them(options: dict[str, Any], fused: bool) -> None:
+    model = small(Autoencoder)
+    fit = trainer(max_steps=2, **options)
+    fit.fit(model, loader(sentences(8), BatchingConfig(sentences=4), training=True))
+    assert fit.global_step == 2
+    assert bool(fit.optimizers[0].defaults["fused"]) == fused

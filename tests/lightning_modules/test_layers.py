@@ -1,0 +1,67 @@
+"""Linear layers by either of a CPU's two matrix products."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lightning_modules.backbone import layers
+from lightning_modules.backbone.layers import Projection
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """As many as PyTorch asks for before it lets oneDNN compute a convolution with a kernel of one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def by_definition(layer: nn.Linear, x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The outputs, the inputs' gradient and the weights', in double precision."""
+    x, weight, gradient = x.double(), layer.weight.detach().double(), gradient.double()
+    out = torch.einsum("...i,oi->...o", x, weight)
+    if layer.bias is not None:
+        out = out + layer.bias.detach().double()
+    to_x = torch.einsum("...o,oi->...i", gradient, weight)
+    return out, to_x, torch.einsum("...o,...i->oi", gradient, x)
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("onednn", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("shape", [(150,), (50, 3), (2, 1)])
+def test_a_projection_is_a_linear_layer(
+    onednn: bool, bias: bool, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    monkeypatch.setattr(layers, "_onednn_is_faster", lambda *given: onednn)
+    layer = Projection(37, 91, bias=bias)
+    x = torch.randn(*shape, 37, requires_grad=True)
+    out = layer(x)
+    gradient = torch.randn_like(out)
+    found = torch.autograd.grad(out, (x, layer.weight), gradient)
+    assert out.shape == (*shape, 91) and out.is_contiguous()
+    for value, true in zip((out, *found), by_definition(layer, x.detach(), gradient), strict=True):
+        torch.testing.assert_close(value.double(), true, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_when_onednn_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    x, weights = torch.randn(200, 400), 400 * 10_000
+    assert layers._onednn_is_faster(x, 200, weights) == torch.backends.mkldnn.is_available()
+    assert not layers._onednn_is_faster(x.double(), 200, weights)  # exact checks of gradients
+    assert not layers._onednn_is_faster(x, 20, weights)
+    assert not layers._onednn_is_faster(x, 200, 128 * 128)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not layers._onednn_is_faster(x, 200, weights)
+    torch.set_num_threads(1)
+    assert not layers._onednn_is_faster(x, 200, weights)
+    torch.set_num_threads(2)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    assert not layers._onednn_is_faster(x, 200, weights)
