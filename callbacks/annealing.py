@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from callbacks.attached import callbacks_of, corpus_of
+from callbacks.attached import callbacks_of
 from datamodules import TextDataModule
 from datamodules.errors import require, require_finite, require_not_negative, require_positive
 from lightning_modules import TextModel
@@ -46,6 +46,16 @@ class Annealing(Callback, ABC):
         Raises:
             UsageError: The family has no such weight, or another schedule drives it.
         """
+        self._check(trainer, model)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Notes the configured value, after `check`."""
+        assert isinstance(pl_module, TextModel)
+        self._check(trainer, pl_module)
+        if stage == "fit":
+            self.configured = pl_module.weights[self.weight]
+
+    def _check(self, trainer: Trainer, model: TextModel) -> None:
         known = ", ".join(sorted(model.weights))
         family = type(model).__name__
         require(self.weight in model.weights, f"{family} has no weight {self.weight} to anneal; it has {known}")
@@ -53,13 +63,6 @@ class Annealing(Callback, ABC):
             other for other in callbacks_of(trainer) if isinstance(other, Annealing) and other.weight == self.weight
         ]
         require(len(drivers) == 1, f"{len(drivers)} schedules drive {self.weight}: leave one in trainer.callbacks")
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Notes the configured value, after `check`."""
-        assert isinstance(pl_module, TextModel)
-        self.check(trainer, pl_module, corpus_of(trainer), stage)
-        if stage == "fit":
-            self.configured = pl_module.weights[self.weight]
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Sets and logs the weight."""

@@ -151,8 +151,9 @@ class TextModel(LightningModule, ABC):
 
         It takes a fused step for one that also unscales the gradients.
         """
-        clips = isinstance(self.trainer.precision_plugin, MixedPrecision) and bool(self.trainer.gradient_clip_val)
-        return self.device.type == "cpu" and not clips
+        trainer = self._trainer  # none where a user takes the optimisers alone
+        mixed = trainer is not None and isinstance(trainer.precision_plugin, MixedPrecision)
+        return self.device.type == "cpu" and not (mixed and self.trainer.gradient_clip_val)
 
     def on_train_start(self) -> None:
         """Sets a falling rate to what it is with the steps that are left, also after a resume with more of them."""
