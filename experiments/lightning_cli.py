@@ -208,9 +208,9 @@ def _require_same_optimizer(model: TextModel, checkpoint: dict[str, Any]) -> Non
 def _require_something_left(trainer: Trainer, checkpoint: Mapping[str, Any]) -> None:
     """Lightning would end without a word, and the old figures would pass for new ones."""
     progress = checkpoint["loops"]["fit_loop"]
-    # A checkpoint of an epoch's validation comes before Lightning counts the epoch.
+    # A checkpoint of an epoch's validation comes before Lightning counts the epoch, another one after that.
     ended = progress["epoch_loop.batch_progress"]["is_last_batch"]
-    epochs = progress["epoch_progress"]["current"]["processed"] + int(ended)
+    epochs = progress["epoch_progress"]["current"]["ready" if ended else "processed"]
     steps = checkpoint["global_step"]
     for limit, name, done in ((trainer.max_epochs, "max_epochs", epochs), (trainer.max_steps, "max_steps", steps)):
         left = limit is None or limit == -1 or done < limit
