@@ -66,8 +66,15 @@ def wandb_mode(environment: Mapping[str, str]) -> str:
     So W&B never asks for an account and never waits for a network that is not there.
 
     Raises:
-        UsageError: `WANDB_MODE` is no mode of W&B, or needs a key that is not there, for which W&B would ask.
+        UsageError: `WANDB_MODE` is no mode of W&B, or needs a key that is not there, for which W&B would ask; or
+            `WANDB_BASE_URL` is no address.
     """
+    if "WANDB_BASE_URL" in environment:
+        server = urlparse(environment["WANDB_BASE_URL"])
+        require(
+            server.scheme in ("http", "https") and bool(server.hostname),
+            f"WANDB_BASE_URL is {environment['WANDB_BASE_URL']!r}: give an address such as https://HOST",
+        )
     servers = [environment["WANDB_BASE_URL"]] if "WANDB_BASE_URL" in environment else _default_servers()
     known = [server for server in servers if environment.get("WANDB_API_KEY") or _has_netrc_key(environment, server)]
     if "WANDB_MODE" in environment:

@@ -86,6 +86,8 @@ def test_a_key_without_a_network_is_offline_at_once(capsys: pytest.CaptureFixtur
     [
         ({"WANDB_MODE": "offlin"}, ("'offlin'", "offline")),
         ({"WANDB_MODE": ""}, ("''", "online")),
+        ({"WANDB_BASE_URL": "nonsense"}, ("'nonsense'", "WANDB_BASE_URL")),
+        ({"WANDB_BASE_URL": "", "WANDB_MODE": "offline"}, ("''", "WANDB_BASE_URL")),
         ({"WANDB_MODE": "online"}, ("WANDB_API_KEY", "wandb login")),  # W&B itself would ask
     ],
 )
