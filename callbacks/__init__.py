@@ -22,6 +22,7 @@ from callbacks.reconstructions import Reconstructions
 from callbacks.run_folder import RunFolder
 from callbacks.sample_perplexity import SamplePerplexity
 from callbacks.sentence_histograms import SentenceHistograms
+from callbacks.steady_wandb_logger import SteadyWandbLogger
 from callbacks.stopping import DecayFromBest, DecayOnPlateau, LateEarlyStopping
 from callbacks.summary import Summary
 from callbacks.text_quality import TextQuality
@@ -58,6 +59,7 @@ __all__ = [
     "SamplePerplexity",
     "SentenceHistograms",
     "SigmoidAnnealing",
+    "SteadyWandbLogger",
     "Summary",
     "TextQuality",
     "Throughput",

@@ -81,12 +81,15 @@ def _run(command: str, rest: list[str]) -> None:
     for message in UNHELPFUL_WARNINGS:
         warnings.filterwarnings("ignore", message)
     if command in ("fit", "validate", "test", "predict", "data"):
-        from experiments.data_command import describe
+        # Lightning before `datasets`: of the equal Optional[Union[int, float]] and Optional[Union[float, int]] Python
+        # keeps the one it saw first, and with the second one the command line takes 1 for 1.0, all batches for one.
         from experiments.lightning_cli import TextCLI
         from experiments.runs import find_configs, find_run
 
         arguments = find_configs(rest if command in ("fit", "data") else find_run(rest))
         if command == "data":
+            from experiments.data_command import describe
+
             describe(TextCLI(arguments, run=False).datamodule)
         else:
             TextCLI([command, *arguments])

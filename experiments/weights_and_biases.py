@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -17,7 +18,7 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 from datamodules.errors import UsageError, require
 
 MODES = ("online", "offline", "disabled", "shared")
-START_SECONDS = "15"  # W&B's own is 90, which a server that hangs would cost every training
+START_SECONDS = 15  # W&B's own is 90, which a server that hangs would cost every training
 
 
 @rank_zero_only
@@ -33,12 +34,14 @@ def start_wandb(loggers: Iterable[Logger]) -> None:
     given = [logger for logger in loggers if isinstance(logger, WandbLogger)]
     if not given:
         return
-    insists = "WANDB_MODE" in os.environ
+    insists = bool(os.environ.get("WANDB_MODE"))
     os.environ["WANDB_MODE"] = wandb_mode(os.environ)
-    os.environ.setdefault("WANDB_INIT_TIMEOUT", START_SECONDS)
+    os.environ.setdefault("WANDB_INIT_TIMEOUT", str(START_SECONDS))
     for logger in given:
         _be_brief_offline()
         try:
+            if os.environ["WANDB_MODE"] == "online":
+                wandb.Api(timeout=START_SECONDS)  # asks whose the key is, as W&B itself does at the first table alone
             _ = logger.experiment
         except (wandb.Error, OSError, ValueError) as error:
             reason = " ".join(str(error).split())
@@ -48,7 +51,8 @@ def start_wandb(loggers: Iterable[Logger]) -> None:
                     "neither a key nor a network)"
                 ) from error
             print(f"W&B cannot start ({reason}); recording offline (WANDB_MODE=online insists)", file=sys.stderr)
-            wandb.teardown()  # else its process stays with the mode it had
+            with suppress(Exception):  # a process of W&B's that such a server broke
+                wandb.teardown()  # else its process stays with the mode it had
             os.environ["WANDB_MODE"] = "offline"
             _be_brief_offline()
             _ = logger.experiment
@@ -77,8 +81,7 @@ def wandb_mode(environment: Mapping[str, str]) -> str:
         )
     servers = [environment["WANDB_BASE_URL"]] if "WANDB_BASE_URL" in environment else _default_servers()
     known = [server for server in servers if environment.get("WANDB_API_KEY") or _has_netrc_key(environment, server)]
-    if "WANDB_MODE" in environment:
-        mode = environment["WANDB_MODE"]
+    if mode := environment.get("WANDB_MODE"):
         require(mode in MODES, f"WANDB_MODE is {mode!r}: give one of {', '.join(MODES)}, or leave it out")
         has_key = bool(known) or "WANDB_IDENTITY_TOKEN_FILE" in environment
         require(

@@ -43,6 +43,14 @@ def fit(textae: Command, quiet: tuple[str, ...], write_corpus: Command, tmp_path
     return run
 
 
+def test_one_batch_is_not_all_batches() -> None:
+    # In a process of its own, for it depends on what was imported before.
+    command = [sys.executable, "-W", "ignore", "-m", "experiments.cli", "fit", "--config", "ae_reviews"]
+    options = ["--trainer.limit_test_batches", "1", "--print_config"]
+    printed = subprocess.run([*command, *options], capture_output=True, text=True, timeout=100, check=True).stdout
+    assert "limit_test_batches: 1\n" in printed
+
+
 def test_no_arguments_print_the_help(textae: Command) -> None:
     printed = textae().out
     assert printed == textae("--help").out
