@@ -123,7 +123,7 @@ def _in_other_conventions(runs: Sequence[Run], conventions: Sequence[str]) -> li
         for name, quantity in QUANTITIES.items():
             ending = nats if quantity in ("nll", "nll_iw") else convention
             found = _found(runs, f"{name}_{ending}" if ending else name)
-            if found and found[0]["kind"] in LIKELIHOODS:
+            if found:
                 named = published or _convention({**found[0], "convention": convention}, runs[0])
                 figures.append(_figure(quantity, found[0]["kind"], named, [figure["value"] for figure in found]))
     return figures

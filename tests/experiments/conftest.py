@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+from comparing import write_tested_run
 
 from experiments.cli import main
 
@@ -146,4 +150,23 @@ def moved(trained: Trained, tmp_path: Path) -> Path:
     run = tmp_path / "elsewhere" / "memory"
     (run / "checkpoints").mkdir(parents=True)
     shutil.copy(trained.run / "checkpoints" / "best.ckpt", run / "checkpoints" / "best.ckpt")
+    return run
+
+
+@pytest.fixture
+def write_run(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a tested run, see `comparing.write_tested_run`."""
+    return partial(write_tested_run, tmp_path / "runs")
+
+
+@pytest.fixture
+def compare(textae: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Compares all runs that were written, on a terminal of some width; what was printed, and the rows in the file."""
+
+    def run(*options: str, width: int = 1000) -> tuple[str, list[dict[str, Any]]]:
+        monkeypatch.setenv("COLUMNS", str(width))
+        folders = sorted((tmp_path / "runs").glob("*"))
+        printed = textae("compare", *folders, *options, "--output", "rows.json").out
+        return printed, json.loads((tmp_path / "rows.json").read_text())
+
     return run

@@ -1,0 +1,43 @@
+"""`textae compare`: which runs are seeds of one model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+Command = Callable[..., Any]
+
+
+def test_other_settings_and_other_corpora_are_other_rows(write_run: Command, compare: Command) -> None:
+    for lr, value in ((0.1, 100.0), (0.1, 104.0), (0.2, 90.0)):
+        write_run("svae_ptb", 0, {"model": {"init_args": {"lr": lr}}}, negative_elbo=(value, "upper bound"))
+    write_run("svae_reviews", 0, negative_elbo=(17.0, "upper bound"))
+    printed, rows = compare("--no-published")
+    models = [(row["corpus"], row["model"], row["figures"][0]["value"]) for row in rows]
+    expected = [("ptb", "svae_ptb lr=0.1", 102.0), ("ptb", "svae_ptb lr=0.2", 90.0), ("reviews", "svae_reviews", 17.0)]
+    assert models == expected
+    assert "Penn Treebank" in printed and "Kruengkrai" not in printed
+    _, rows = compare("--corpus=reviews")
+    assert [row["model"] for row in rows] == ["svae_reviews"]  # of which nothing is published
+
+
+def with_callbacks(*classes: str, lr: float = 0.1, **trainer: Any) -> dict[str, Any]:
+    callbacks = [{"class_path": name, "init_args": {"weight": "kl_weight", "end": 3}} for name in classes]
+    return {"model": {"init_args": {"lr": lr}}, "trainer": {"callbacks": callbacks, **trainer}}
+
+
+def test_what_only_measures_or_shows_makes_no_other_model(write_run: Command, compare: Command) -> None:
+    schedule, measuring = "callbacks.LinearAnnealing", "callbacks.NeighborPurity"
+    write_run("svae_ptb", 0, with_callbacks(schedule, accelerator="cpu"), nll=(100.0, "exact"))
+    write_run("svae_ptb", 1, with_callbacks(measuring, schedule, enable_progress_bar=False), nll=(102.0, "exact"))
+    write_run("svae_ptb", 2, with_callbacks(measuring), nll=(110.0, "exact"))
+    _, rows = compare("--no-published")
+    assert [(row["model"], row["runs"]) for row in rows] == [("svae_ptb weight=kl_weight end=3", 2), ("svae_ptb", 1)]
+
+
+def test_an_option_that_only_one_run_has_makes_another_model(write_run: Command, compare: Command) -> None:
+    config: dict[str, Any] = {"model": {"init_args": {"lr": 1}}}
+    write_run("svae_ptb", 0, config, nll=(17.0, "exact"))
+    write_run("svae_ptb", 1, {"model": {"init_args": {"lr": 1, "free_bits": 3}}}, nll=(22.0, "exact"))
+    _, rows = compare("--no-published")
+    assert [(row["model"], row["runs"]) for row in rows] == [("svae_ptb", 1), ("svae_ptb free_bits=3", 1)]
