@@ -51,6 +51,7 @@ class Melbo(Callback):
         self.nats = CatMetric(nan_strategy="disable")
         self.again = CatMetric(nan_strategy="disable")
         self.ends = CatMetric(nan_strategy="disable")
+        self.ends_again = CatMetric(nan_strategy="disable")
         self.lengths = CatMetric()
 
     def on_test_batch_end(
@@ -67,28 +68,26 @@ class Melbo(Callback):
             self.nats.to(pl_module.device).update(outputs["reconstruction"].double())
             self.again.to(pl_module.device).update(outputs["second_reconstruction"].double())
             self.ends.to(pl_module.device).update(outputs["end"].double())
+            self.ends_again.to(pl_module.device).update(outputs["second_end"].double())
             self.lengths.to(pl_module.device).update(batch.lengths.double())
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Logs the figures of all ranks' sentences, and draws the curve."""
         if not isinstance(pl_module, TextAutoencoder) or not pl_module.stochastic:
             return
-        nats, again, ends, lengths = (_gathered(each) for each in (self.nats, self.again, self.ends, self.lengths))
-        count, mean = len(nats), float(nats.mean())
-        figures = {
-            "melbo": mean + math.log(count),
-            "melbo/error": float(nats.std(ddof=1)) / math.sqrt(count) if count > 1 else math.nan,
-            # Of two independent draws, half the squared difference is the variance of one.
-            "melbo/monte_carlo_error": float(np.sqrt(np.square(nats - again).sum() / 2)) / count,
-            "melbo/sentences": float(count),
-            "perplexity_melbo": _perplexity(nats, lengths),
-        }
+        # Of two independent draws, a row each.
+        nats = np.stack([_gathered(self.nats), _gathered(self.again)])
+        words = nats - np.stack([_gathered(self.ends), _gathered(self.ends_again)])
+        lengths = _gathered(self.lengths)
+        count, mean = len(lengths), float(nats[0].mean())
+        figures = _bound("melbo", nats) | {"melbo/sentences": float(count)}
+        figures |= _perplexity("perplexity_melbo", nats, lengths)
         if any(not CONVENTIONS[name].end_in_nll for name in self.conventions):
-            figures[f"melbo_{WITHOUT_EOS}"] = float((nats - ends).mean()) + math.log(count)
+            figures |= _bound(f"melbo_{WITHOUT_EOS}", words)
         for name in self.conventions:
             counted = CONVENTIONS[name]
-            counts = nats if counted.end_in_nll else nats - ends
-            figures[f"perplexity_melbo_{name}"] = _perplexity(counts, lengths - 1 + counted.extra_tokens)
+            tokens = lengths - 1 + counted.extra_tokens
+            figures |= _perplexity(f"perplexity_melbo_{name}", nats if counted.end_in_nll else words, tokens)
         if self.meet is not None and self.meet >= mean:
             figures["melbo_log10_sentences_to_meet"] = (self.meet - mean) / math.log(10)
         for name, value in figures.items():
@@ -96,10 +95,10 @@ class Melbo(Callback):
         if trainer.is_global_zero:
             file = run_folder(trainer, "plots", "melbo.png")
             sizes = np.unique(np.geomspace(1, count, 30).astype(np.int64))
-            curve = np.column_stack((sizes, *against_sentences(nats, sizes, self.trials)))
+            curve = np.column_stack((sizes, *against_sentences(nats[0], sizes, self.trials)))
             header = "sentences,melbo_nats,standard_deviation_over_draws"
             np.savetxt(file.with_suffix(".csv"), curve, delimiter=",", header=header, comments="", fmt="%.6g")
-            _draw(nats, curve, self.meet).savefig(file, dpi=120)
+            _draw(nats[0], curve, self.meet).savefig(file, dpi=120)
             log_picture(trainer, "melbo", file)
 
 
@@ -109,8 +108,33 @@ def _gathered(metric: CatMetric) -> Nats:
     return values
 
 
-def _perplexity(nats: Nats, tokens: Nats) -> float:
-    return exp((nats.sum() + len(nats) * math.log(len(nats))) / tokens.sum())
+def _bound(name: str, nats: Nats) -> dict[str, float]:
+    """MELBO and its errors, over sentences and of the draws; two draws of each sentence's -log p(x|z), (2, N)."""
+    count = nats.shape[1]
+    return {
+        name: float(nats[0].mean()) + math.log(count),
+        f"{name}/error": float(nats[0].std(ddof=1)) / math.sqrt(count) if count > 1 else math.nan,
+        f"{name}/monte_carlo_error": _spread(nats) / count,
+    }
+
+
+def _perplexity(name: str, nats: Nats, tokens: Nats) -> dict[str, float]:
+    """The perplexity of MELBO and its errors, which are carried through the exponential (delta method)."""
+    count = len(tokens)
+    charged = nats[0] + math.log(count)
+    ratio = charged.sum() / tokens.sum()
+    value = exp(ratio)
+    over_sentences = np.square(charged - ratio * tokens).sum() * count / (count - 1) if count > 1 else math.nan
+    return {
+        name: value,
+        f"{name}/error": value * math.sqrt(over_sentences) / float(tokens.sum()),
+        f"{name}/monte_carlo_error": value * _spread(nats) / float(tokens.sum()),
+    }
+
+
+def _spread(nats: Nats) -> float:
+    """The standard deviation of a draw's total: half the squared difference of two is the variance of one."""
+    return float(np.sqrt(np.square(nats[0] - nats[1]).sum() / 2))
 
 
 def against_sentences(nats: Nats, sizes: npt.NDArray[np.int64], trials: int) -> tuple[Nats, Nats]:

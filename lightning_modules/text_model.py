@@ -197,8 +197,8 @@ class TextModel(LightningModule, ABC):
     def test_step(self, batch: TokenBatch, batch_idx: int) -> dict[str, Tensor]:
         """The objective's terms over the test split, which callbacks get.
 
-        With them come EOS's part of the likelihoods as `end` and, where latents are drawn, the `reconstruction` of
-        another draw as `second_reconstruction`.
+        With them come EOS's part of the likelihoods as `end` and, where latents are drawn, all of it of another draw,
+        as `second_reconstruction` and so on.
         """
         return self._evaluate("test", batch)
 
@@ -232,22 +232,20 @@ class TextModel(LightningModule, ABC):
             )
 
     def _evaluate(self, stage: str, batch: TokenBatch) -> dict[str, Tensor]:
-        objective, again = self.objective(batch), None
-        terms = objective.terms
+        given, again = _by_sentence(self.objective(batch)), None
         if stage == "test" and self.draws_latents:
             self.second_draw = True
-            again = self.objective(batch).terms
+            again = _by_sentence(self.objective(batch))
             self.second_draw = False
         figures = cast(Figures, self.figures[stage])
-        figures.update(terms, batch.lengths, again)
+        figures.update(given, batch.lengths, again)
         for name, metric in figures.items():
             self.log(f"{stage}/{name}", metric, on_epoch=True, batch_size=len(batch))
-        given = dict(terms)
-        if objective.ends is not None:
-            given["end"] = objective.ends
-        if again is not None and "reconstruction" in again:
-            given["second_reconstruction"] = again["reconstruction"]
-        return given
+        return given | {f"second_{name}": value for name, value in (again or {}).items()}
+
+
+def _by_sentence(objective: ObjectiveTerms) -> dict[str, Tensor]:
+    return dict(objective.terms) | ({} if objective.ends is None else {"end": objective.ends})
 
 
 def configured(kind: type[Config], value: Config | Mapping[str, Any]) -> Config:

@@ -13,6 +13,7 @@ from callbacks import Melbo, SentenceHistograms
 from callbacks.melbo import against_sentences
 from datamodules.errors import UsageError
 from lightning_modules.decoding.text import text_batch
+from lightning_modules.metrics.perplexity import PerplexityError, PerplexityMonteCarloError
 
 Make = Callable[..., Any]
 
@@ -39,6 +40,13 @@ def test_the_bound_of_the_split(
     drawn = np.sqrt(((nats - again) ** 2 / 2).sum()) / count
     assert found["test/melbo/monte_carlo_error"] == pytest.approx(drawn, rel=1e-3)
     assert found["test/perplexity_melbo"] == pytest.approx(math.exp(bound * count / tokens), rel=1e-4)
+    # The other errors are those of any perplexity, of likelihoods that are each charged with the logarithm.
+    charged = torch.tensor(nats) + math.log(count)
+    over_sentences, of_draws = PerplexityError(), PerplexityMonteCarloError()
+    over_sentences.update(charged, batch.lengths)
+    of_draws.update(charged, torch.tensor(nats - again).abs() / math.sqrt(2), batch.lengths)
+    assert found["test/perplexity_melbo/error"] == pytest.approx(float(over_sentences.compute()), rel=1e-4)
+    assert found["test/perplexity_melbo/monte_carlo_error"] == pytest.approx(float(of_draws.compute()), rel=1e-3)
     # EOS's part is that of the token after the last word.
     with torch.no_grad():
         z = model.sample_latent(batch, model.encode(batch))
@@ -51,7 +59,12 @@ def test_the_bound_of_the_split(
         ("bos_and_eos", bound * count, tokens + count),
     ):
         assert found[f"test/perplexity_melbo_{convention}"] == pytest.approx(math.exp(total / counted), rel=1e-4)
+        errors = [found[f"test/perplexity_melbo_{convention}/{error}"] for error in ("error", "monte_carlo_error")]
+        assert all(0 < error < 0.5 * found[f"test/perplexity_melbo_{convention}"] for error in errors)
     assert found["test/melbo_without_eos"] == pytest.approx(apart, rel=1e-5)
+    over = (nats - ends).std(ddof=1) / math.sqrt(count)
+    assert found["test/melbo_without_eos/error"] == pytest.approx(over, rel=1e-4)
+    assert 0 < found["test/melbo_without_eos/monte_carlo_error"] < 2 * drawn
     # At that many sentences the bound is what was to be met.
     needed = 10 ** found["test/melbo_log10_sentences_to_meet"]
     assert nats.mean() + math.log(needed) == pytest.approx(200.0, rel=1e-4)

@@ -90,10 +90,16 @@ def test_of_a_family_with_latents_each_convention_counts_its_tokens(
             nats = sum(words) + (sum(ends) if with_end else 0.0) + charged * kl
             expected = math.exp(nats / (count + extra * size))
             assert found[f"test/{name}_{convention}"] == pytest.approx(expected, rel=1e-5)
+        for error in ("error", "monte_carlo_error"):
+            assert found[f"test/{name}_eos_in_both/{error}"] == pytest.approx(found[f"test/{name}/{error}"], rel=1e-5)
         term = family.perplexities[name]
         expected = (sum(words) + charged * kl) / size
         assert found[f"test/{term}_without_eos"] == pytest.approx(expected, rel=1e-5)
         assert found[f"test/{term}_without_eos/error"] > 0
+        # The draws move the mean by what they move the perplexity's exponent.
+        relative = found[f"test/{name}_eos_in_tokens/monte_carlo_error"] / found[f"test/{name}_eos_in_tokens"]
+        of_mean = found[f"test/{term}_without_eos/monte_carlo_error"]
+        assert of_mean * size / (count + size) == pytest.approx(relative, rel=1e-4)
 
 
 def test_nats_without_eos_are_given_only_where_a_convention_leaves_it_out(corpus: Make, trainer: Make) -> None:
