@@ -42,6 +42,13 @@ data:
     batching: {sentences: 8}
 """
 QUIET = ("--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")
+SMALL = (
+    "--trainer.max_epochs=1",
+    "--trainer.logger=false",
+    "--model.init_args.encoder.hidden_size=8",
+    "--model.init_args.decoder.hidden_size=8",
+    "--model.init_args.embedding.size=4",
+)
 
 
 @dataclass(frozen=True)
@@ -168,5 +175,22 @@ def compare(textae: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.
         folders = sorted((tmp_path / "runs").glob("*"))
         printed = textae("compare", *folders, *options, "--output", "rows.json").out
         return printed, json.loads((tmp_path / "rows.json").read_text())
+
+    return run
+
+
+@pytest.fixture
+def fit(
+    textae: Callable[..., Outcome], quiet: tuple[str, ...], write_corpus: Callable[..., Path], tmp_path: Path
+) -> Callable[..., str]:
+    """A run of `ae_yelp` on a small folder that must fail, with further options; gives the message."""
+    write_corpus(tmp_path / "good", ["a b c", "b c", "c a b c"])
+
+    def run(*args: str) -> str:
+        folder = f"--data.init_args.data_dir={tmp_path / 'good'}"
+        outcome = textae("fit", "--config=ae_yelp", folder, *SMALL, *quiet, *args, fails=True)
+        # Nothing is left of a run that has not begun.
+        assert not list((tmp_path / "runs").rglob("*.ckpt"))
+        return outcome.error
 
     return run
