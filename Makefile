@@ -3,6 +3,7 @@ PYTHON ?= python3
 EXP ?= daae_reviews
 ARGS ?=
 RUN ?= runs/$(EXP)
+RESUME ?=
 SEEDS ?= 0 1 2
 KEEP ?= 1 0.75 0.5 0
 VENV := .venv
@@ -26,8 +27,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
 	@touch $@
 
-train: setup ## train an experiment (EXP, ARGS, DATA_DIR), then test it
-	@$(BIN)/textae fit --config $(EXP) $(ARGS)
+train: setup ## train an experiment (EXP, ARGS, DATA_DIR), then test it; RESUME=1 goes on with its newest unfinished run
+	@$(BIN)/textae fit --config $(EXP) $(if $(RESUME),--ckpt_path last) $(ARGS)
 
 seeds: setup ## train an experiment once for each of SEEDS="0 1 2"
 	@for seed in $(SEEDS); do $(BIN)/textae fit --config $(EXP) --seed_everything $$seed $(ARGS) || exit 1; done

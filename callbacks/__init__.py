@@ -1,6 +1,7 @@
 """What happens around training: measurements, studies and pictures."""
 
 from callbacks.annealing import CyclicalAnnealing, ExponentialDecay, LinearAnnealing, SigmoidAnnealing
+from callbacks.atomic_checkpoint_io import AtomicCheckpointIO
 from callbacks.attribute_transfer import AttributeTransfer
 from callbacks.checkpoints import BestCheckpoint, LastCheckpoint
 from callbacks.collapse import CollapseWarning
@@ -19,6 +20,7 @@ from callbacks.perplexity_conventions import PerplexityConventions
 from callbacks.predictions import Predictions
 from callbacks.prior_samples import PriorSamples
 from callbacks.reconstructions import Reconstructions
+from callbacks.resumable_csv_logger import ResumableCSVLogger
 from callbacks.run_folder import RunFolder
 from callbacks.sample_perplexity import SamplePerplexity
 from callbacks.sentence_histograms import SentenceHistograms
@@ -30,6 +32,7 @@ from callbacks.throughput import Throughput
 from callbacks.traversals import Traversals
 
 __all__ = [
+    "AtomicCheckpointIO",
     "AttributeTransfer",
     "BestCheckpoint",
     "CollapseWarning",
@@ -55,6 +58,7 @@ __all__ = [
     "Predictions",
     "PriorSamples",
     "Reconstructions",
+    "ResumableCSVLogger",
     "RunFolder",
     "SamplePerplexity",
     "SentenceHistograms",

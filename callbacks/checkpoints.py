@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from lightning_fabric.utilities.rank_zero import rank_zero_only
-from pytorch_lightning import Trainer
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
+from pytorch_lightning.trainer.states import TrainerFn
+
+from datamodules.errors import require
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -57,23 +60,61 @@ class BestCheckpoint(ModelCheckpoint):
         )
 
 
-class LastCheckpoint(ModelCheckpoint):
-    """`last.ckpt`: after every validation, whether it was the best or not.
+class LastCheckpoint(Checkpoint):
+    """`last.ckpt`: after every validation, and between them, from which a fit that broke off goes on.
 
-    Lightning's `save_last` waits for a better one.
+    Lightning's `save_last` waits for a better one. Steps before a validation are passed over, which a resume would
+    leave out, and steps whose figures are logged, if not all are: Lightning logs them when it has saved.
 
     Args:
         dirpath: The run's folder of checkpoints.
         filename: Without `.ckpt`.
+        every_n_train_steps: How often one is written between validations; never where it is null.
     """
 
-    def __init__(self, dirpath: str | None = None, filename: str = "last") -> None:
-        super().__init__(
-            dirpath, filename, monitor=None, save_top_k=1, enable_version_counter=False, auto_insert_metric_name=False
+    def __init__(
+        self, dirpath: str | None = None, filename: str = "last", every_n_train_steps: int | None = 1000
+    ) -> None:
+        every = every_n_train_steps
+        require(every is None or every > 0, f"every_n_train_steps is {every}: give 1 or more, or null for never")
+        self.dirpath = dirpath
+        self.filename = filename
+        self.every_n_train_steps = every_n_train_steps
+        self._saved = 0
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begins to count."""
+        self._saved = trainer.global_step
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves."""
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
+            self._save(trainer)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Saves if it is time, or the last chance: a limit of time ends a fit between two validations."""
+        every, step = self.every_n_train_steps, trainer.global_step
+        due = trainer.should_stop or (every is not None and step - self._saved >= every)
+        logs: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning attaches it, untyped
+        logged = logs > 1 and step % logs == 0 and not trainer.should_stop
+        accumulates = (batch_idx + 1) % trainer.accumulate_grad_batches != 0
+        if due and not logged and not accumulates and not _before_validation(trainer, batch_idx + 1):
+            self._save(trainer)
+
+    def _save(self, trainer: Trainer) -> None:
+        self._saved = trainer.global_step
+        trainer.save_checkpoint(
+            Path(self.dirpath or trainer.default_root_dir) / f"{self.filename}.ckpt", weights_only=False
         )
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """There is nothing to go on from: the next checkpoint is the last one."""
+
+def _before_validation(trainer: Trainer, batches: int) -> bool:
+    """Whether a validation may follow so many batches of an epoch."""
+    every = trainer.val_check_batch
+    counts = (batches, trainer.fit_loop.total_batch_idx + 1)
+    return batches == trainer.num_training_batches or (every is not None and any(n % every == 0 for n in counts))
 
 
 def best_checkpoint(trainer: Trainer, monitor: str) -> ModelCheckpoint | None:

@@ -1,17 +1,28 @@
-"""The run folder: one writer, the vocabulary, and a mark when it is finished."""
+"""The run folder: one writer, the vocabulary, and the figures up to the checkpoint that a fit goes on from."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from filelock import FileLock, Timeout
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.trainer.states import TrainerFn
 
+from callbacks.resumable_csv_logger import ResumableCSVLogger
 from callbacks.tables import run_folder
 from datamodules.errors import UsageError
 from lightning_modules import TextModel
 
+FINISHED = "finished"
+"""The file that marks a run which came to its end; the command line makes it after the test."""
+
 
 class RunFolder(Callback):
-    """Keeps `vocabulary.json` in the run folder, locks it against a second writer, and marks it `finished`."""
+    """Keeps `vocabulary.json` in the run folder, locks it against a second writer, and `metrics.csv` free of doubles.
+
+    A checkpoint has the number of rows that were logged before it, and these are on the disk when it is; a fit that
+    goes on in the same folder drops the later ones.
+    """
 
     def __init__(self) -> None:
         self.lock: FileLock | None = None
@@ -32,14 +43,26 @@ class RunFolder(Callback):
             raise UsageError(
                 f"another process trains in {trainer.default_root_dir}: wait for it, or start anew"
             ) from error
-        run_folder(trainer, "finished").unlink(missing_ok=True)
+        run_folder(trainer, FINISHED).unlink(missing_ok=True)
         vocabulary = pl_module.vocabulary.to_str(pretty=True)
         run_folder(trainer, "vocabulary.json").write_text(vocabulary, encoding="utf-8")
 
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Marks the run as finished."""
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Drops the rows of an earlier process that died before its first checkpoint."""
+        if trainer.ckpt_path is None:
+            self._keep(trainer, 0)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Writes what was logged, and counts it."""
         if trainer.is_global_zero:
-            run_folder(trainer, "finished").touch()
+            for logger in _resumable(trainer):
+                logger.save()
+                checkpoint["metrics_rows"] = logger.experiment.rows
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Drops what was logged after the checkpoint."""
+        if trainer.state.fn == TrainerFn.FITTING:
+            self._keep(trainer, checkpoint.get("metrics_rows", 0))
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Gives the lock back."""
@@ -50,3 +73,12 @@ class RunFolder(Callback):
         """Gives the lock back: Lightning does not tear down what failed."""
         if self.lock is not None:
             self.lock.release()
+
+    def _keep(self, trainer: Trainer, rows: int) -> None:
+        if trainer.is_global_zero:
+            for logger in _resumable(trainer):
+                logger.experiment.keep(rows)
+
+
+def _resumable(trainer: Trainer) -> list[ResumableCSVLogger]:
+    return [logger for logger in trainer.loggers if isinstance(logger, ResumableCSVLogger)]

@@ -69,7 +69,6 @@ class Throughput(Callback):
 
     def __init__(self, every_n_steps: int = 20) -> None:
         self.every_n_steps = every_n_steps
-        self.steps = 0
         self.recent, self.total = Work(), Work()
         self.rate = 0.0
         self.started = self.ended = 0.0
@@ -81,7 +80,7 @@ class Throughput(Callback):
         dtype = DTYPES.get(str(trainer.precision).split("-")[0], torch.float32)
         self.rate = matrix_rate(pl_module.device, dtype)
         self.products = MatrixProducts(pl_module)
-        self.recent, self.total, self.steps = Work(), Work(), 0
+        self.recent, self.total = Work(), Work()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """From here on the first batch is waited for."""
@@ -106,8 +105,8 @@ class Throughput(Callback):
         work = Work(tokens, sentences, self.products.operations, self.ended - self.started, self.started - before)
         self.recent.add(work)
         self.total.add(work)
-        self.steps += 1
-        if self.steps % self.every_n_steps == 0:
+        # Not counted from the start of this process: a resume logs at the same steps.
+        if (trainer.fit_loop.total_batch_idx + 1) % self.every_n_steps == 0:
             self.peak = peak_memory(pl_module.device)
             rates = self.recent.rates(self.rate) | {"peak_memory_mb": self.peak}
             pl_module.log_dict({f"train/{name}": rate for name, rate in rates.items()}, on_step=True, on_epoch=False)

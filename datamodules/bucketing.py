@@ -8,8 +8,9 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
-from torch.utils.data import Dataset, DistributedSampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
+from datamodules.batch import TokenBatch
 from datamodules.errors import require
 
 Rows = npt.NDArray[np.int64]
@@ -73,13 +74,20 @@ class BucketSampler(DistributedSampler[BatchRows]):
         self.config = config
         self.training = training
         self.world_size = world_size
+        self.done: tuple[int, int] | None = None
 
     def __len__(self) -> int:
         batches = self.global_batches()
         return len(batches) if self.training else sum(len(rows) > self.rank for rows in batches)
 
+    def start_at(self, epoch: int, batches: int) -> None:
+        """Leaves out, the next time that this epoch is gone through, so many of its batches."""
+        self.done = (epoch, batches)
+
     def __iter__(self) -> Iterator[BatchRows]:
-        for rows in self.global_batches():
+        epoch, batches = self.done or (self.epoch, 0)
+        self.done = None
+        for rows in self.global_batches()[batches if epoch == self.epoch else 0 :]:
             mine = rows[self.rank :: self.world_size]
             if len(mine):
                 yield BatchRows(mine, len(mine) * self.world_size / len(rows))
@@ -120,3 +128,34 @@ class BucketSampler(DistributedSampler[BatchRows]):
             start += max(1, int(fits.sum()))
             cuts.append(start)
         return cuts[:-1]
+
+
+class ResumableLoader(DataLoader[TokenBatch]):
+    """A DataLoader of a training's `BucketSampler`, of which a checkpoint inside an epoch knows how far it was.
+
+    Lightning saves and restores its state (the interface of a stateful loader).
+    """
+
+    batches = 0
+    """Of this epoch that were taken; those that workers have read ahead do not count."""
+
+    def __iter__(self) -> Iterator[TokenBatch]:  # type: ignore[override]  # one of its own, which counts
+        sampler = self._sampler
+        self.batches = sampler.done[1] if sampler.done is not None and sampler.done[0] == sampler.epoch else 0
+        for batch in super().__iter__():
+            self.batches += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """The epoch, and how many of its batches were taken."""
+        return {"epoch": self._sampler.epoch, "batches": self.batches}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Goes on behind the batches that were taken."""
+        self._sampler.set_epoch(state["epoch"])
+        self._sampler.start_at(state["epoch"], state["batches"])
+
+    @property
+    def _sampler(self) -> BucketSampler:
+        assert isinstance(self.sampler, BucketSampler)
+        return self.sampler

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from torch.utils.data import DataLoader
 
 from datamodules.batch import TokenBatch
-from datamodules.bucketing import BatchingConfig, BucketSampler
+from datamodules.bucketing import BatchingConfig, BucketSampler, ResumableLoader
 from datamodules.dataset import Overflow, SentenceDataset, cached_vocabulary, encode
 from datamodules.errors import UsageError, require
 from datamodules.sources import SPLITS, HubSource, read_folder, read_hub, tweet_tokenize
@@ -206,7 +206,9 @@ class TextDataModule(LightningDataModule):
             rank=trainer.global_rank if trainer else 0,
             world_size=ranks,
         )
-        return DataLoader(
+        # A state is for training alone: Lightning would save that of an evaluation, too.
+        loader = ResumableLoader if training else DataLoader
+        return loader(
             dataset,
             sampler=sampler,
             batch_size=None,

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 UNHELPFUL_WARNINGS = (
     r".*isinstance\(treespec, LeafSpec\).*",  # torch, of Lightning 2.6
     r".*Experiment logs directory .* exists and is not empty.*",  # our run folder, which has its config.yaml
+    r".*Checkpoint directory .* exists and is not empty.*",  # of a run that goes on
     r".*does not have many workers.*",  # batches are read from memory-mapped files, see TextDataModule.num_workers
     r".*sync_dist=True.*",  # figures of studies that the first rank does alone
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,11 @@ from pytorch_lightning.loggers import WandbLogger
 
 from callbacks.attached import Checked, callbacks_of, corpus_of
 from callbacks.checkpoints import BestCheckpoint, LastCheckpoint, best_checkpoint
+from callbacks.run_folder import FINISHED
 from callbacks.summary import Summary
 from datamodules.errors import UsageError, require
 from datamodules.text import TextDataModule
+from experiments.resuming import require_same_optimizer, require_something_left, unfinished_run, wandb_id
 from experiments.runs import EXPERIMENTS, new_run_folder, require_writable, run_folder_of
 from experiments.weights_and_biases import start_wandb
 from lightning_modules import TextModel
@@ -41,7 +42,9 @@ class SaveConfig(SaveConfigCallback):
             self.config.data.init_args.data_dir = str(data.data_dir)
         if stage != "fit":
             return
-        self._write(Path(trainer.default_root_dir) / "config.yaml")
+        folder = Path(trainer.default_root_dir)
+        goes_on = self.config.ckpt_path is not None and run_folder_of(Path(self.config.ckpt_path)) == folder
+        self._write(folder / "config.yaml", ckpt_path=None if goes_on else self.config.ckpt_path)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.experiment.config.update(self.config.as_dict(), allow_val_change=True)
@@ -52,9 +55,12 @@ class SaveConfig(SaveConfigCallback):
         if self.of == "test" and summary is not None and summary.written is not None:
             self._write(summary.written.with_name(summary.written.name.replace("metrics.json", "config.yaml")))
 
-    def _write(self, file: Path) -> None:
+    def _write(self, file: Path, **changes: Any) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(self.parser.dump(self.config, skip_none=False), encoding="utf-8")
+        config = self.config.clone()
+        for key, value in changes.items():
+            config[key] = value
+        file.write_text(self.parser.dump(config, skip_none=False), encoding="utf-8")
 
 
 class TextCLI(LightningCLI):
@@ -93,11 +99,10 @@ class TextCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Decides the run folder, before anything that writes to it exists."""
         config: Namespace = self.config[self.subcommand] if self.subcommand else self.config
-        files = [Path(str(file)) for file in config.get("config") or []]
-        if config.name is None:
-            config.name = files[-1].stem if files else "unnamed"
-        root = Path(config.runs) / config.name
-        if self.subcommand == "fit":
+        root = _root(config)
+        if self.unfinished is not None:
+            folder = self.unfinished
+        elif self.subcommand == "fit":
             folder = new_run_folder(root)
         elif self.subcommand is not None:
             if config.ckpt_path is None:
@@ -150,12 +155,14 @@ class TextCLI(LightningCLI):
         return trainer
 
     def after_fit(self) -> None:
-        """Tests the best checkpoint, so that a training ends with its figures."""
+        """Tests the best checkpoint, so that a training ends with its figures; then the run is finished."""
         config = self.config["fit"]
         if config.test_after_fit:
             best = best_checkpoint(self.trainer, self.model.monitor)
             path = None if best is None else best.best_model_path
             self.trainer.test(self.model, self.datamodule, ckpt_path=path, verbose=False)
+        if self.trainer.is_global_zero:
+            (Path(config.trainer.default_root_dir) / FINISHED).touch()
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parses what `main` prepared; Lightning would warn that the process has arguments as well."""
@@ -164,8 +171,18 @@ class TextCLI(LightningCLI):
         require(0 <= seed < 2**32, f"seed_everything is {seed}: give a number from 0 to 2^32 - 1")
 
     def _parse_ckpt_path(self) -> None:
-        """Reads the checkpoint early, for a clear error; unlike Lightning's, the configuration stays as it is given."""
-        path = self.config[self.config.subcommand].get("ckpt_path") if self.config.get("subcommand") else None
+        """Finds and reads the checkpoint early, for a clear error; the configuration stays as given, not the model's.
+
+        `last` is that of the newest run that did not come to its end, and of none where there is no such run.
+        """
+        self.unfinished: Path | None = None
+        command = self.config.get("subcommand")
+        config = self.config[command] if command else self.config
+        if command == "fit" and config.ckpt_path == "last":
+            self.unfinished = unfinished_run(_root(config), config.seed_everything)
+            last = self.unfinished / "checkpoints" / "last.ckpt" if self.unfinished is not None else None
+            config.ckpt_path = str(last) if last is not None and last.is_file() else None
+        path = config.get("ckpt_path")
         require(
             path not in KEYWORDS,
             f"--ckpt_path {path}: give the file itself, such as runs/NAME/VERSION/checkpoints/last.ckpt",
@@ -183,53 +200,23 @@ class TextCLI(LightningCLI):
         if self.checkpoint is not None:
             self.model.on_load_checkpoint(self.checkpoint)
             if self.subcommand == "fit":
-                _require_same_optimizer(self.model, self.checkpoint)
-                _require_something_left(self.trainer, self.checkpoint)
+                require_same_optimizer(self.model, self.checkpoint)
+                if self.unfinished is None:  # else the test is left
+                    require_something_left(self.trainer, self.checkpoint)
             self.checkpoint = None
         if self.subcommand is not None:
             for callback in callbacks_of(self.trainer):
                 if isinstance(callback, Checked):
                     callback.check(self.trainer, self.model, self.datamodule, self.subcommand)
-            start_wandb(self.trainer.loggers)
+            start_wandb(self.trainer.loggers, None if self.unfinished is None else wandb_id(self.unfinished))
 
 
-def _require_same_optimizer(model: TextModel, checkpoint: dict[str, Any]) -> None:
-    """A resume restores the optimiser as it was; another configuration would be recorded, but not used."""
-    theirs, ours = (_optimizer_options(hparams) for hparams in (checkpoint["hyper_parameters"], model.hparams))
-    other = [name for name in ours if theirs.get(name) != ours[name]]
-    changes = ", ".join(f"{name} {theirs.get(name)} to {ours[name]}" for name in other)
-    require(
-        not other,
-        f"a resumed training goes on with the optimiser of its checkpoint, and the configuration changes {changes}: "
-        "leave --model.init_args.optimizer, and rates of a network's own, as they are in the run's config.yaml",
-    )
-
-
-def _require_something_left(trainer: Trainer, checkpoint: Mapping[str, Any]) -> None:
-    """Lightning would end without a word, and the old figures would pass for new ones."""
-    progress = checkpoint["loops"]["fit_loop"]
-    # A checkpoint of an epoch's validation comes before Lightning counts the epoch, another one after that.
-    ended = progress["epoch_loop.batch_progress"]["is_last_batch"]
-    epochs = progress["epoch_progress"]["current"]["ready" if ended else "processed"]
-    steps = checkpoint["global_step"]
-    for limit, name, done in ((trainer.max_epochs, "max_epochs", epochs), (trainer.max_steps, "max_steps", steps)):
-        left = limit is None or limit == -1 or done < limit
-        require(
-            left,
-            f"nothing is left to train: the checkpoint has {done} of {name} {limit}; give a larger --trainer.{name}, "
-            "or measure it with `textae test --run`",
-        )
-
-
-def _optimizer_options(hparams: Mapping[str, Any]) -> dict[str, Any]:
-    """The optimiser's, and the rates that a discriminator, or a generator and its critic, have of their own."""
-    own = {
-        f"{group}.{name}": hparams[group][name]
-        for group in ("adversary", "learned_prior")
-        if group in hparams
-        for name in ("lr", "betas")
-    }
-    return {**hparams["optimizer"], **own}
+def _root(config: Namespace) -> Path:
+    """The folder of the experiment's runs; its name is that of the configuration file, where none is given."""
+    if config.name is None:
+        files = [Path(str(file)) for file in config.get("config") or []]
+        config.name = files[-1].stem if files else "unnamed"
+    return Path(config.runs) / str(config.name)
 
 
 def _point_loggers_at(config: Namespace, folder: Path, keep_csv: bool) -> None:

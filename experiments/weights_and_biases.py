@@ -22,11 +22,15 @@ START_SECONDS = 15  # W&B's own is 90, which a server that hangs would cost ever
 
 
 @rank_zero_only
-def start_wandb(loggers: Iterable[Logger]) -> None:
+def start_wandb(loggers: Iterable[Logger], run_id: str | None = None) -> None:
     """Starts the W&B run of each logger that has one, before anything is trained.
 
     A server that cannot be reached or answers nonsense, and a key that it refuses, cost the network alone: the run is
     recorded offline. Where `WANDB_MODE` insists on the server, the command ends.
+
+    Args:
+        loggers: The trainer's.
+        run_id: Of the run that a fit goes on with; `WANDB_RUN_ID` comes before it.
 
     Raises:
         UsageError: `WANDB_MODE` is no mode of W&B, or W&B cannot start in it.
@@ -36,6 +40,8 @@ def start_wandb(loggers: Iterable[Logger]) -> None:
         return
     insists = bool(os.environ.get("WANDB_MODE"))
     os.environ["WANDB_MODE"] = wandb_mode(os.environ)
+    if run_id is not None:
+        os.environ.setdefault("WANDB_RUN_ID", run_id)
     os.environ.setdefault("WANDB_INIT_TIMEOUT", str(START_SECONDS))
     for logger in given:
         _be_brief_offline()

@@ -1,0 +1,84 @@
+"""A fit that goes on from a checkpoint: which one, and whether it can."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pytorch_lightning import Trainer
+
+from callbacks.run_folder import FINISHED
+from datamodules.errors import require
+from lightning_modules import TextModel
+
+
+def unfinished_run(root: Path, seed: int) -> Path | None:
+    """The folder of an experiment's newest run with this seed that did not come to its end, if there is one."""
+    found = [file for file in root.glob("*/config.yaml") if not (file.parent / FINISHED).exists()]
+    newest = sorted(found, key=lambda file: file.stat().st_mtime, reverse=True)
+    return next((file.parent.absolute() for file in newest if _seed(file) == seed), None)
+
+
+def wandb_id(folder: Path) -> str | None:
+    """The id under which a run's newest part was recorded by W&B, from the name that W&B gives the part's folder."""
+    names = sorted(each.name.removeprefix("offline-") for each in (folder / "wandb").glob("*run-*"))
+    parts = [part for name in names if (part := re.fullmatch(r"run-\d{8}_\d{6}-(.+)", name))]
+    return parts[-1].group(1) if parts else None
+
+
+def require_same_optimizer(model: TextModel, checkpoint: dict[str, Any]) -> None:
+    """Checks the optimiser's options: a resume restores it as it was, so that others would be recorded, but not used.
+
+    Raises:
+        UsageError: They are others.
+    """
+    theirs, ours = (_optimizer_options(hparams) for hparams in (checkpoint["hyper_parameters"], model.hparams))
+    other = [name for name in ours if theirs.get(name) != ours[name]]
+    changes = ", ".join(f"{name} {theirs.get(name)} to {ours[name]}" for name in other)
+    require(
+        not other,
+        f"a resumed training goes on with the optimiser of its checkpoint, and the configuration changes {changes}: "
+        "leave --model.init_args.optimizer, and rates of a network's own, as they are in the run's config.yaml",
+    )
+
+
+def require_something_left(trainer: Trainer, checkpoint: Mapping[str, Any]) -> None:
+    """Checks that there are steps to take: Lightning would end without a word, and old figures would pass for new ones.
+
+    Raises:
+        UsageError: There are none.
+    """
+    progress = checkpoint["loops"]["fit_loop"]
+    # A checkpoint of an epoch's validation comes before Lightning counts the epoch, another one after that.
+    ended = progress["epoch_loop.batch_progress"]["is_last_batch"]
+    epochs = progress["epoch_progress"]["current"]["ready" if ended else "processed"]
+    steps = checkpoint["global_step"]
+    for limit, name, done in ((trainer.max_epochs, "max_epochs", epochs), (trainer.max_steps, "max_steps", steps)):
+        left = limit is None or limit == -1 or done < limit
+        require(
+            left,
+            f"nothing is left to train: the checkpoint has {done} of {name} {limit}; give a larger --trainer.{name}, "
+            "or measure it with `textae test --run`",
+        )
+
+
+def _optimizer_options(hparams: Mapping[str, Any]) -> dict[str, Any]:
+    """The optimiser's, and the rates that a discriminator, or a generator and its critic, have of their own."""
+    own = {
+        f"{group}.{name}": hparams[group][name]
+        for group in ("adversary", "learned_prior")
+        if group in hparams
+        for name in ("lr", "betas")
+    }
+    return {**hparams["optimizer"], **own}
+
+
+def _seed(file: Path) -> int | None:
+    """Of a configuration; none where a process died while it wrote it."""
+    try:
+        return int(yaml.safe_load(file.read_text(encoding="utf-8"))["seed_everything"])
+    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
+        return None
