@@ -4,6 +4,14 @@ EXP ?= daae_reviews
 ARGS ?=
 RUN ?= runs/$(EXP)
 RESUME ?=
+TRIALS ?= 20
+WORKERS ?= 1
+NODES ?= 1
+GPUS ?= 1
+CPU ?= 0
+SBATCH ?=
+# What a sweep takes where EXP is not given: an experiment with a KL.
+SWEPT = $(if $(filter file,$(origin EXP)),svae_reviews,$(EXP))
 SEEDS ?= 0 1 2
 KEEP ?= 1 0.75 0.5 0
 VENV := .venv
@@ -11,7 +19,7 @@ BIN := $(VENV)/bin
 export DATA_DIR
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train seeds grid results compare tradeoff word-dropout-sweep test test-all lint types data evaluate sample bench clean
+.PHONY: help setup train seeds grid sweep submit results compare tradeoff word-dropout-sweep test test-all lint types data evaluate sample bench clean
 
 help: ## show what there is
 	@echo "make train [EXP=$(EXP)] [DATA_DIR=folder of corpora] [ARGS=\"--trainer.max_epochs=3 ...\"]"
@@ -36,6 +44,14 @@ seeds: setup ## train an experiment once for each of SEEDS="0 1 2"
 grid: setup ## train EXP once for each value that its paper reports (ARGS="--over OPTION VALUE VALUE ..." for others)
 	@$(BIN)/textae grid --config $(EXP) $(ARGS)
 
+sweep: setup ## search for settings of EXP (svae_reviews) in TRIALS=20 trainings, WORKERS=1 at a time (ARGS="--space bowman ...")
+	@$(BIN)/textae sweep --config $(SWEPT) --trials $(TRIALS) --workers $(WORKERS) $(ARGS)
+
+submit: ## a SLURM job that trains EXP on NODES=1 times GPUS=1, and goes on by itself after a preemption (SBATCH="--time=... ...")
+	@mkdir -p runs/slurm
+	@EXP="$(EXP)" ARGS='$(ARGS)' sbatch --job-name=$(EXP) --nodes=$(NODES) --ntasks-per-node=$(GPUS) \
+		$(if $(filter 0,$(CPU)),--gpus-per-node=$(GPUS)) --output=runs/slurm/%x-%j.out $(SBATCH) experiments/slurm/train.sbatch
+
 results: setup ## the figures of RUN="runs/A runs/B" side by side, means over seeds (ARGS="--output FILE" writes JSON)
 	@$(BIN)/textae results $(RUN) $(ARGS)
 
@@ -45,8 +61,6 @@ compare: setup ## RUN="runs/A runs/B" beside what papers print of their corpora,
 tradeoff: setup ## forward and reverse perplexity against BLEU of RUN="runs/A runs/B" (ARGS="--output FILE.png" draws them)
 	@$(BIN)/textae tradeoff $(RUN) $(ARGS)
 
-# Its default experiment has a KL.
-SWEPT = $(if $(filter file,$(origin EXP)),svae_reviews,$(EXP))
 word-dropout-sweep: setup ## train EXP (svae_reviews) once for each keep rate of KEEP="1 0.75 0.5 0", and plot KL and reconstruction
 	@for keep in $(KEEP); do \
 		dropout=$$(awk "BEGIN { print 1 - $$keep }"); \

@@ -25,15 +25,15 @@ class ResumableCSVLogger(CSVLogger):
         **kwargs: What `pytorch_lightning.loggers.CSVLogger` takes.
     """
 
-    _file: MetricsFile | None = None
-
     @property
     @rank_zero_experiment
     def experiment(self) -> MetricsFile:
         """The file."""
-        if self._file is None:
-            self._file = MetricsFile(Path(self.log_dir) / "metrics.csv")
-        return self._file
+        experiment: MetricsFile | None = getattr(self, "_experiment", None)  # what Lightning saves at the end
+        if experiment is None:
+            experiment = MetricsFile(Path(self.log_dir) / "metrics.csv")
+            self.__dict__["_experiment"] = experiment
+        return experiment
 
 
 class MetricsFile:

@@ -13,9 +13,6 @@ from callbacks.tables import run_folder
 from datamodules.errors import UsageError
 from lightning_modules import TextModel
 
-FINISHED = "finished"
-"""The file that marks a run which came to its end; the command line makes it after the test."""
-
 
 class RunFolder(Callback):
     """Keeps `vocabulary.json` in the run folder, locks it against a second writer, and `metrics.csv` free of doubles.
@@ -43,7 +40,6 @@ class RunFolder(Callback):
             raise UsageError(
                 f"another process trains in {trainer.default_root_dir}: wait for it, or start anew"
             ) from error
-        run_folder(trainer, FINISHED).unlink(missing_ok=True)
         vocabulary = pl_module.vocabulary.to_str(pretty=True)
         run_folder(trainer, "vocabulary.json").write_text(vocabulary, encoding="utf-8")
 

@@ -14,12 +14,14 @@ UNHELPFUL_WARNINGS = (
     r".*isinstance\(treespec, LeafSpec\).*",  # torch, of Lightning 2.6
     r".*Experiment logs directory .* exists and is not empty.*",  # our run folder, which has its config.yaml
     r".*Checkpoint directory .* exists and is not empty.*",  # of a run that goes on
+    r".*The `srun` command is available.*",  # on a login node, where one tries a training before one submits it
     r".*does not have many workers.*",  # batches are read from memory-mapped files, see TextDataModule.num_workers
     r".*sync_dist=True.*",  # figures of studies that the first rank does alone
 )
 # The modules of the commands that are not Lightning's.
 COMMANDS = {
     "grid": "grid_command",
+    "sweep": "sweep_command",
     "results": "results_command",
     "compare": "compare_command",
     "tradeoff": "tradeoff_command",
@@ -40,6 +42,7 @@ train and measure (a configuration is a YAML file or the name of an experiment)
   predict      reconstructions:      textae predict --run runs/daae_reviews
   data         fetch and prepare:    textae data --config daae_yelp
   grid         a list of values:     textae grid --config smim_ptb
+  sweep        search for settings:  textae sweep --config svae_reviews --trials 12 --workers 2
   results      figures of runs:      textae results runs/daae_binary_clusters runs/aae_binary_clusters
   compare      with the papers':     textae compare runs/lm_ptb runs/svae_ptb
   tradeoff     perplexity and BLEU:  textae tradeoff runs/daae_yelp runs/aae_yelp --output tradeoff.png

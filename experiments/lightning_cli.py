@@ -14,12 +14,11 @@ from pytorch_lightning.loggers import WandbLogger
 
 from callbacks.attached import Checked, callbacks_of, corpus_of
 from callbacks.checkpoints import BestCheckpoint, LastCheckpoint, best_checkpoint
-from callbacks.run_folder import FINISHED
 from callbacks.summary import Summary
 from datamodules.errors import UsageError, require
 from datamodules.text import TextDataModule
-from experiments.resuming import require_same_optimizer, require_something_left, unfinished_run, wandb_id
-from experiments.runs import EXPERIMENTS, new_run_folder, require_writable, run_folder_of
+from experiments.resuming import last_checkpoint, require_same_optimizer, require_something_left, wandb_id
+from experiments.runs import EXPERIMENTS, FINISHED, new_run_folder, require_writable, run_folder_of, unfinished_run
 from experiments.weights_and_biases import start_wandb
 from lightning_modules import TextModel
 from lightning_modules.checkpoint import read_checkpoint
@@ -180,8 +179,7 @@ class TextCLI(LightningCLI):
         config = self.config[command] if command else self.config
         if command == "fit" and config.ckpt_path == "last":
             self.unfinished = unfinished_run(_root(config), config.seed_everything)
-            last = self.unfinished / "checkpoints" / "last.ckpt" if self.unfinished is not None else None
-            config.ckpt_path = str(last) if last is not None and last.is_file() else None
+            config.ckpt_path = None if self.unfinished is None else last_checkpoint(self.unfinished)
         path = config.get("ckpt_path")
         require(
             path not in KEYWORDS,

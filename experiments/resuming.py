@@ -1,4 +1,4 @@
-"""A fit that goes on from a checkpoint: which one, and whether it can."""
+"""A fit that goes on from a checkpoint: whether it can, and where W&B recorded it."""
 
 from __future__ import annotations
 
@@ -7,19 +7,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pytorch_lightning import Trainer
 
-from callbacks.run_folder import FINISHED
 from datamodules.errors import require
 from lightning_modules import TextModel
 
 
-def unfinished_run(root: Path, seed: int) -> Path | None:
-    """The folder of an experiment's newest run with this seed that did not come to its end, if there is one."""
-    found = [file for file in root.glob("*/config.yaml") if not (file.parent / FINISHED).exists()]
-    newest = sorted(found, key=lambda file: file.stat().st_mtime, reverse=True)
-    return next((file.parent.absolute() for file in newest if _seed(file) == seed), None)
+def last_checkpoint(folder: Path) -> str | None:
+    """The file from which a run that broke off goes on, if it got that far.
+
+    What Lightning wrote when SLURM sent its signal goes: it is of the middle of a step, and Lightning would take it
+    where there is no other.
+    """
+    for file in folder.glob("hpc_ckpt_*.ckpt"):
+        file.unlink(missing_ok=True)
+    last = folder / "checkpoints" / "last.ckpt"
+    return str(last) if last.is_file() else None
 
 
 def wandb_id(folder: Path) -> str | None:
@@ -74,11 +77,3 @@ def _optimizer_options(hparams: Mapping[str, Any]) -> dict[str, Any]:
         for name in ("lr", "betas")
     }
     return {**hparams["optimizer"], **own}
-
-
-def _seed(file: Path) -> int | None:
-    """Of a configuration; none where a process died while it wrote it."""
-    try:
-        return int(yaml.safe_load(file.read_text(encoding="utf-8"))["seed_everything"])
-    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
-        return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +15,8 @@ from datamodules.errors import UsageError, require
 
 EXPERIMENTS = Path(__file__).parent
 VERSION_VARIABLE = "TEXTAE_VERSION"
+FINISHED = "finished"
+"""The file that marks a run which came to its end, its test included."""
 
 
 def experiment_names() -> list[str]:
@@ -65,15 +68,50 @@ def find_run(args: list[str]) -> list[str]:
     return [*args[:place], "--config", str(config), "--ckpt_path", str(checkpoint), *given[1:]]
 
 
+def named_version() -> str | None:
+    """The version that the environment gives this process' run, and all other processes of its job."""
+    version = os.environ.get(VERSION_VARIABLE) or os.environ.get("SLURM_JOB_ID")
+    if version is None and "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun's ranks share nothing but their parent
+        version = f"torchrun_{os.environ['TORCHELASTIC_RUN_ID']}_{os.getppid()}"
+    return version
+
+
+def unfinished_run(root: Path, seed: int) -> Path | None:
+    """The folder of an experiment's newest run with this seed that did not come to its end, if there is one.
+
+    Where the environment names a version, such as a SLURM job's, no other one is looked at: another job may be training
+    it at this moment.
+    """
+    named = named_version()
+    found = [
+        file
+        for file in root.glob("*/config.yaml")
+        if not (file.parent / FINISHED).exists()
+        and (named is None or re.fullmatch(rf"{re.escape(named)}(_\d+)?", file.parent.name))
+        and _seed(file) == seed
+    ]
+    if not found:
+        return None
+    folder = max(found, key=lambda file: file.stat().st_mtime).parent.absolute()
+    os.environ[VERSION_VARIABLE] = folder.name
+    return folder
+
+
+def _seed(file: Path) -> int | None:
+    """Of a configuration; none where a process died while it wrote it."""
+    try:
+        return int(yaml.safe_load(file.read_text(encoding="utf-8"))["seed_everything"])
+    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
+        return None
+
+
 def new_run_folder(root: Path) -> Path:
     """A new version's folder below `root`; every process of a job gets the same one, through the environment.
 
     A version that the environment names gets a number where a run of that name has finished.
     """
-    version = os.environ.get(VERSION_VARIABLE) or os.environ.get("SLURM_JOB_ID")
-    if version is None and "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun's ranks share nothing but their parent
-        version = f"torchrun_{os.environ['TORCHELASTIC_RUN_ID']}_{os.getppid()}"
-    taken = "finished"
+    version = named_version()
+    taken = FINISHED
     if version is None:
         version = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
         taken = ""

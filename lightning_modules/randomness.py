@@ -10,10 +10,14 @@ from __future__ import annotations
 import math
 import zlib
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+# Up to here NumPy, which starts an operation in half the time, makes the same integers faster than PyTorch's threads.
+FEW = 65_536
 _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
 
@@ -47,16 +51,26 @@ class SentenceRandom:
             key = _mix(key ^ _mix(part))
         columns = shape[-1] if shape else 1
         rows = math.prod(shape[:-1])
-        device = self.index.device
-        element = ((torch.arange(rows, device=device)[:, None] << 16) + torch.arange(columns, device=device)).flatten()
-        bits = _hash(_hash((self.index[:, None] << 32) + element) ^ _signed(key))
+        bits: Tensor
+        if self.index.device.type == "cpu" and len(self.index) * rows * columns < FEW:
+            bits = torch.from_numpy(_bits(self.index.numpy(), np.arange(rows), np.arange(columns), key))
+        else:
+            device = self.index.device
+            bits = _bits(self.index, torch.arange(rows, device=device), torch.arange(columns, device=device), key)
         # 23 bits and the half that keeps 0 and 1 out are what a float32 holds exactly; one more would round up to 1.
-        unit = (((bits >> 40) & 0x7FFFFF).to(torch.float32) + 0.5) * 2.0**-23
+        unit = (bits.to(torch.float32) + 0.5) * 2.0**-23
         return unit.view(len(self.index), *shape)
 
     def normal(self, stream: str, *shape: int, sample: int = 0) -> Tensor:
         """(B, *shape) float32 standard normal numbers; arguments as for `uniform`."""
         return torch.special.ndtri(self.uniform(stream, *shape, sample=sample))
+
+
+def _bits(index: Any, rows: Any, columns: Any, key: int) -> Any:
+    """23 random bits for each sentence and element, in arrays or tensors of int64."""
+    element = ((rows[:, None] << 16) + columns).reshape(-1)
+    bits = _hash(_hash((index[:, None] << 32) + element) ^ _signed(key))
+    return (bits >> 40) & 0x7FFFFF
 
 
 def _mix(value: int) -> int:
@@ -66,15 +80,15 @@ def _mix(value: int) -> int:
     return value ^ (value >> 31)
 
 
-def _hash(value: Tensor) -> Tensor:
+def _hash(value: Any) -> Any:
     value = value + _signed(_GOLDEN)
     value = (value ^ _shift(value, 30)) * _signed(0xBF58476D1CE4E5B9)
     value = (value ^ _shift(value, 27)) * _signed(0x94D049BB133111EB)
     return value ^ _shift(value, 31)
 
 
-def _shift(value: Tensor, bits: int) -> Tensor:
-    """Logical right shift: that of int64 tensors copies the sign."""
+def _shift(value: Any, bits: int) -> Any:
+    """Logical right shift: that of int64 copies the sign."""
     return (value >> bits) & ((1 << (64 - bits)) - 1)
 
 

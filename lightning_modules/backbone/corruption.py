@@ -65,9 +65,13 @@ def corrupt(
         words_BT = words_BT.gather(1, key.argsort(dim=1, stable=True))
     if config.drop > 0:
         kept = (random.uniform("drop", steps) >= config.drop) & length_mask(lengths_B, steps)
-        words_BT = words_BT.gather(1, (~kept).to(torch.uint8).argsort(dim=1, stable=True))
-        lengths_B = kept.sum(1)
-        words_BT = words_BT.masked_fill(~length_mask(lengths_B, steps), PAD)
+        places = kept.cumsum(1)
+        lengths_B = places[:, -1]
+        # What is dropped goes to a column of its own, which is cut off.
+        left = words_BT.new_full((len(words_BT), steps + 1), PAD)
+        words_BT = left.scatter_(1, torch.where(kept, places - 1, steps), words_BT)[:, :steps]
+    if not (config.blank or config.substitute or config.unknown):
+        return words_BT, lengths_B
     real = length_mask(lengths_B, steps)
     if config.blank > 0:
         words_BT = words_BT.masked_fill((random.uniform("blank", steps) < config.blank) & real, BLANK)

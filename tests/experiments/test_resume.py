@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import torch
 
-from experiments.resuming import unfinished_run, wandb_id
+from experiments.resuming import wandb_id
+from experiments.runs import unfinished_run
 
 Command = Callable[..., Any]
 SIZES = (
@@ -90,17 +91,39 @@ def test_what_died_in_its_test_is_tested(textae: Command, quiet: tuple[str, ...]
     assert (folder / "finished").exists() and rows(folder) == before
 
 
-def test_it_goes_on_with_its_own_seed_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("seed", "environment", "found"),
+    [
+        (0, {}, "c"),
+        (1, {}, "b"),
+        (2, {}, None),
+        # A job goes on with its own run alone, whatever else lies there.
+        (0, {"SLURM_JOB_ID": "a"}, "a"),
+        (0, {"SLURM_JOB_ID": "d"}, None),
+        (0, {"SLURM_JOB_ID": "77"}, "77_2"),
+        (0, {"TEXTAE_VERSION": "c", "SLURM_JOB_ID": "a"}, "c"),
+        (0, {"SLURM_JOB_ID": "7"}, None),
+    ],
+)
+def test_which_run_it_goes_on_with(
+    seed: int, environment: dict[str, str], found: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("TEXTAE_VERSION", "SLURM_JOB_ID", "TORCHELASTIC_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
     assert unfinished_run(tmp_path / "nowhere", 0) is None
-    for number, (name, seed) in enumerate((("a", "0"), ("b", "1"), ("c", "0"), ("d", "0"), ("e", "broken: {"))):
+    seeds = {"77": "0", "77_2": "0", "a": "0", "b": "1", "c": "0", "d": "0", "e": "broken: {"}
+    for number, (name, own) in enumerate(seeds.items()):
         file = tmp_path / name / "config.yaml"
         file.parent.mkdir()
-        file.write_text(f"seed_everything: {seed}\n")
+        file.write_text(f"seed_everything: {own}\n")
         os.utime(file, (number, number))
-    (tmp_path / "d" / "finished").touch()
-    assert unfinished_run(tmp_path, 0) == tmp_path / "c"
-    assert unfinished_run(tmp_path, 1) == tmp_path / "b"
-    assert unfinished_run(tmp_path, 2) is None
+    for name in ("77", "d"):
+        (tmp_path / name / "finished").touch()
+    assert unfinished_run(tmp_path, seed) == (None if found is None else tmp_path / found)
+    # All processes of the job, which are given its environment, take the same one.
+    assert found is None or os.environ["TEXTAE_VERSION"] == found
 
 
 def test_the_id_that_wandb_gave(tmp_path: Path) -> None:
@@ -124,7 +147,7 @@ while True:
         os.environ.pop("TEXTAE_VERSION", None)
         main(sys.argv[1:])
         os._exit(0)
-    end = time.monotonic() + (random.uniform(0.2, 3.0) if kills < 20 else 1000)
+    end = time.monotonic() + (random.uniform(0.2, 2.0) if kills < 20 else 1000)
     while (done := os.waitpid(process, os.WNOHANG)) == (0, 0) and time.monotonic() < end:
         time.sleep(0.005)
     if done != (0, 0):
@@ -140,7 +163,7 @@ print("kills", kills)
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES[:2])
 def test_twenty_kills(family: str, textae: Command, quiet: tuple[str, ...], tmp_path: Path) -> None:
-    fit = ("fit", f"--config={family}", *SIZES, "--trainer.max_epochs=60", *quiet)
+    fit = ("fit", f"--config={family}", *SIZES, "--trainer.max_epochs=120", *quiet)
     textae(*fit, "--runs=whole")
     [whole] = (tmp_path / "whole" / family).iterdir()
     kept = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}

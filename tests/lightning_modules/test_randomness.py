@@ -58,10 +58,17 @@ def test_normal_numbers_are_standard_normal(sentences: int, numbers: int) -> Non
 
 @pytest.mark.parametrize("bits", [0, -1])
 def test_no_uniform_number_is_0_or_1_and_no_normal_one_infinite(monkeypatch: pytest.MonkeyPatch, bits: int) -> None:
-    monkeypatch.setattr(randomness, "_hash", lambda value: torch.full_like(value, bits))
+    monkeypatch.setattr(randomness, "_hash", lambda value: value * 0 + bits)
     unit = draws(1).uniform("noise", 1)
     assert 0 < float(unit) < 1
     assert bool(draws(1).normal("noise", 1).isfinite())
+
+
+@pytest.mark.parametrize("shape", [(), (7,), (3, 5), (2, 3, 4)])
+def test_few_numbers_are_those_of_many(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    few = draws(11, seed=5, epoch=2).uniform("noise", *shape, sample=1)
+    monkeypatch.setattr(randomness, "FEW", 0)
+    assert torch.equal(draws(11, seed=5, epoch=2).uniform("noise", *shape, sample=1), few)
 
 
 def one_row(stream: str = "noise", seed: int = 0, epoch: int = 0, sample: int = 0) -> Tensor:

@@ -1,0 +1,135 @@
+"""`textae sweep`: trials in several processes, one study, and what is left of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import sqlalchemy.exc
+import yaml
+from optuna.trial import TrialState
+
+from experiments import sweep_worker
+from experiments.sweep_worker import open_study, work
+
+Command = Callable[..., Any]
+SHORT = (
+    "--trainer.max_epochs=2",
+    "--trainer.logger=false",
+    "--trainer.callbacks=[]",
+    "--data.init_args.subset.train=200",
+    "--data.init_args.subset.valid=50",
+    "--model.init_args.embedding.size=8",
+    "--model.init_args.encoder.hidden_size=8",
+    "--model.init_args.decoder.hidden_size=8",
+)
+
+
+def sweep(folder: Path, *options: str) -> subprocess.Popen[str]:
+    hidden = ("TEXTAE_", "SLURM_", "WANDB_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
+    kept |= {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-W", "ignore", "-m", "experiments.cli", "sweep", "--config=svae_reviews", *options]
+    return subprocess.Popen(
+        [*command, *SHORT, "--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"],
+        cwd=folder,
+        env=kept,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def states(folder: Path) -> list[TrialState]:
+    file = folder / "runs" / "svae_reviews_sweep" / "study.db"
+    try:
+        return [trial.state for trial in optuna.load_study(study_name=None, storage=f"sqlite:///{file}").trials]
+    except (KeyError, ValueError, sqlalchemy.exc.SQLAlchemyError):  # not there yet
+        return []
+
+
+@pytest.mark.slow
+def test_twelve_trials_of_two_workers_one_of_which_is_killed(tmp_path: Path) -> None:
+    process = sweep(tmp_path, "--trials=12", "--workers=2")
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    end = time.monotonic() + 200
+    while time.monotonic() < end and sum(state == TrialState.COMPLETE for state in states(tmp_path)) < 2:
+        time.sleep(0.5)
+    workers = [int(child) for child in children.read_text().split()]
+    assert len(workers) == 2
+    os.kill(workers[0], signal.SIGKILL)
+    printed, _ = process.communicate(timeout=500)
+    assert process.returncode == 0, printed
+    folder = tmp_path / "runs" / "svae_reviews_sweep"
+    study = open_study(folder / "study.db", folder.name, 0)
+    done = [trial for trial in study.trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+    assert 12 <= len(done) <= 13
+    best = min(trial.value for trial in done if trial.state == TrialState.COMPLETE and trial.value is not None)
+    assert f"{best:.4f}" in printed and "1 of 2 workers died (-9)" in printed
+    assert "best, trial" in printed and "--model.init_args.optimizer.lr=" in printed
+    assert (folder / "importance.png").stat().st_size > 0
+
+
+def test_a_study_goes_on_and_prunes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one process: trials whose course is known, of which the bad one is stopped where the median says so."""
+    courses = iter([[3.0, 2.0, 1.0]] * 5 + [[9.0, 8.0, 7.0], [3.0, 1.0, 0.5]])
+    seen = []
+
+    def train(trial: optuna.Trial, arguments: list[str]) -> float:
+        seen.append(arguments)
+        course = next(courses)
+        for step, value in enumerate(course):
+            trial.report(value, step)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+        return course[-1]
+
+    monkeypatch.setattr(sweep_worker, "train", train)
+    space = {"x": {"distribution": "uniform", "min": 0.0, "max": 1.0}}
+    work(open_study(tmp_path / "study.db", "s", 0), space, 3, ["--config=c"])
+    work(open_study(tmp_path / "study.db", "s", 0), space, 3, ["--config=c"])  # has them already
+    assert len(seen) == 3
+    work(open_study(tmp_path / "study.db", "s", 0), space, 7, ["--config=c"])
+    study = open_study(tmp_path / "study.db", "s", 0)
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 5 + [
+        TrialState.PRUNED,
+        TrialState.COMPLETE,
+    ]
+    assert study.best_value == 0.5
+    assert seen[0][:3] == ["fit", "--config=c", "--test_after_fit=false"]
+    assert [arguments[3] for arguments in seen] == [f"--x={trial.params['x']}" for trial in study.trials]
+
+
+def test_one_worker_and_the_file_for_wandb(tmp_path: Path) -> None:
+    process = sweep(tmp_path, "--trials=1")
+    printed, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, printed
+    folder = tmp_path / "runs" / "svae_reviews_sweep"
+    assert (folder / "trial_0" / "checkpoints" / "best.ckpt").is_file()
+    assert not (folder / "trial_0" / "test_metrics.json").exists()
+    content = yaml.safe_load((folder / "wandb_sweep.yaml").read_text())
+    assert content["metric"] == {"name": "val/objective", "goal": "minimize"}
+    assert content["parameters"]["model.init_args.posterior.latent_size"] == {"values": [8, 16, 32, 64]}
+    assert content["command"][:3] == ["textae", "fit", "--config=svae_reviews"] and "${args}" in content["command"]
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (("--config=svae_reviews", "--trials=0"), "--trials is 0"),
+        (("--config=svae_reviews", "--workers=0"), "--workers is 0"),
+        (("--config=nowhere",), "nowhere"),
+        (("--config=svae_reviews", "--space=nowhere"), "bowman"),
+        (("--config=svae_reviews", "--model.init_args.nothing=3"), "nothing"),
+    ],
+)
+def test_what_is_wrong_is_said_before_a_worker_starts(options: tuple[str, ...], named: str, textae: Command) -> None:
+    assert named in textae("sweep", *options, fails=True).error
