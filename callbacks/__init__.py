@@ -6,6 +6,7 @@ from callbacks.attribute_transfer import AttributeTransfer
 from callbacks.checkpoints import BestCheckpoint, LastCheckpoint
 from callbacks.collapse import CollapseWarning
 from callbacks.cross_histograms import CrossHistograms
+from callbacks.finite_loss import FiniteLoss
 from callbacks.floor import EntropyFloor
 from callbacks.importance_weighted_nll import ImportanceWeightedNLL
 from callbacks.imputation import Imputation
@@ -42,6 +43,7 @@ __all__ = [
     "DecayOnPlateau",
     "EntropyFloor",
     "ExponentialDecay",
+    "FiniteLoss",
     "ImportanceWeightedNLL",
     "Imputation",
     "Interpolations",

@@ -103,11 +103,13 @@ class LastCheckpoint(Checkpoint):
         if due and not logged and not accumulates and not _before_validation(trainer, batch_idx + 1):
             self._save(trainer)
 
+    def file(self, trainer: Trainer) -> Path:
+        """Where it is written."""
+        return Path(self.dirpath or trainer.default_root_dir) / f"{self.filename}.ckpt"
+
     def _save(self, trainer: Trainer) -> None:
         self._saved = trainer.global_step
-        trainer.save_checkpoint(
-            Path(self.dirpath or trainer.default_root_dir) / f"{self.filename}.ckpt", weights_only=False
-        )
+        trainer.save_checkpoint(self.file(trainer), weights_only=False)
 
 
 def _before_validation(trainer: Trainer, batches: int) -> bool:

@@ -82,6 +82,7 @@ class TextModel(LightningModule, ABC):
         self.seed = seed
         self.weights = {"word_dropout": self.decoder_config.word_dropout}
         self.second_draw = False
+        self.last_loss: Tensor | None = None
         self.figures = nn.ModuleDict(
             {
                 "val": Figures(self.terms, self.perplexities),
@@ -178,15 +179,16 @@ class TextModel(LightningModule, ABC):
         return objective.loss.mean() * batch.share
 
     def log_objective(self, batch: TokenBatch, objective: ObjectiveTerms) -> None:
-        """Logs the loss and the terms of a training step, and the learning rate at which it is taken.
+        """Notes the loss of a training step, and logs it with its terms and the learning rate at which it is taken.
 
         At the steps that the trainer's `log_every_n_steps` chooses: at the others nobody would see them.
         """
+        self.last_loss = objective.loss.detach().mean()
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning attaches it, untyped
         if (self.global_step + 1) % every:
             return
         logged = {f"train/{term}": value.detach().mean() for term, value in objective.terms.items()}
-        logged["train/loss"] = objective.loss.detach().mean()
+        logged["train/loss"] = self.last_loss
         self.log_dict(logged, batch_size=len(batch))
         self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"])
 
