@@ -31,7 +31,14 @@ class BestCheckpoint(ModelCheckpoint):
     def __init__(
         self, dirpath: str | None = None, filename: str = "best", resumed_from: str | None = None, **kwargs: Any
     ) -> None:
-        super().__init__(dirpath, filename, enable_version_counter=False, auto_insert_metric_name=False, **kwargs)
+        super().__init__(
+            dirpath,
+            filename,
+            save_on_train_epoch_end=False,  # but right after the validation, so that the last checkpoint knows of it
+            enable_version_counter=False,
+            auto_insert_metric_name=False,
+            **kwargs,
+        )
         self.resumed_from = resumed_from
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

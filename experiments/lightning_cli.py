@@ -206,7 +206,12 @@ class TextCLI(LightningCLI):
             for callback in callbacks_of(self.trainer):
                 if isinstance(callback, Checked):
                     callback.check(self.trainer, self.model, self.datamodule, self.subcommand)
-            start_wandb(self.trainer.loggers, None if self.unfinished is None else wandb_id(self.unfinished))
+            start_wandb(
+                self.trainer.loggers,
+                group=self.config[self.subcommand].name,
+                tags=(type(self.model).__name__, self.datamodule.corpus),
+                run_id=None if self.unfinished is None else wandb_id(self.unfinished),
+            )
 
 
 def _root(config: Namespace) -> Path:

@@ -22,7 +22,9 @@ START_SECONDS = 15  # W&B's own is 90, which a server that hangs would cost ever
 
 
 @rank_zero_only
-def start_wandb(loggers: Iterable[Logger], run_id: str | None = None) -> None:
+def start_wandb(
+    loggers: Iterable[Logger], group: str | None = None, tags: Iterable[str] = (), run_id: str | None = None
+) -> None:
     """Starts the W&B run of each logger that has one, before anything is trained.
 
     A server that cannot be reached or answers nonsense, and a key that it refuses, cost the network alone: the run is
@@ -30,6 +32,8 @@ def start_wandb(loggers: Iterable[Logger], run_id: str | None = None) -> None:
 
     Args:
         loggers: The trainer's.
+        group: Under which a dashboard shows the run; `WANDB_RUN_GROUP` comes before it.
+        tags: By which it can be found; `WANDB_TAGS` come before them.
         run_id: Of the run that a fit goes on with; `WANDB_RUN_ID` comes before it.
 
     Raises:
@@ -40,8 +44,9 @@ def start_wandb(loggers: Iterable[Logger], run_id: str | None = None) -> None:
         return
     insists = bool(os.environ.get("WANDB_MODE"))
     os.environ["WANDB_MODE"] = wandb_mode(os.environ)
-    if run_id is not None:
-        os.environ.setdefault("WANDB_RUN_ID", run_id)
+    for name, value in (("WANDB_RUN_GROUP", group), ("WANDB_TAGS", ",".join(tags)), ("WANDB_RUN_ID", run_id)):
+        if value:
+            os.environ.setdefault(name, value)
     os.environ.setdefault("WANDB_INIT_TIMEOUT", str(START_SECONDS))
     for logger in given:
         _be_brief_offline()

@@ -49,9 +49,9 @@ def test_a_second_writer_is_refused(fit: Make, tmp_path: Path) -> None:
     with FileLock(tmp_path / ".lock"), pytest.raises(UsageError, match="another process trains") as refused:
         fit(RunFolder())
     assert str(tmp_path) in str(refused.value)
-    assert not (tmp_path / "vocabulary.json").exists() and not (tmp_path / "finished").exists()
+    assert not (tmp_path / "vocabulary.json").exists()
     fit(RunFolder())  # once the other has ended
-    assert (tmp_path / "finished").exists()
+    assert (tmp_path / "vocabulary.json").exists()
 
 
 def test_the_lock_is_held_while_it_trains(fit: Make, tmp_path: Path) -> None:
@@ -68,28 +68,21 @@ def test_the_lock_is_held_while_it_trains(fit: Make, tmp_path: Path) -> None:
     assert refused
 
 
-def test_finished_marks_a_fit_that_ended(fit: Make, tmp_path: Path) -> None:
+def test_a_fit_that_failed_leaves_no_lock(fit: Make) -> None:
     with pytest.raises(ZeroDivisionError):
         fit(RunFolder(), Failing(ZeroDivisionError()))
-    assert not (tmp_path / "finished").exists()
     fit(RunFolder())
-    assert (tmp_path / "finished").exists()
-    # A run that begins again is not finished any more.
-    with pytest.raises(ZeroDivisionError):
-        fit(RunFolder(), Failing(ZeroDivisionError()))
-    assert not (tmp_path / "finished").exists()
 
 
 @pytest.mark.filterwarnings("ignore:.*Attempting graceful shutdown")
-def test_an_interrupted_fit_is_not_finished(fit: Make, tmp_path: Path) -> None:
+def test_an_interrupted_fit_leaves_no_lock(fit: Make) -> None:
     before = signal.getsignal(signal.SIGINT)
     try:
         with pytest.raises((SystemExit, KeyboardInterrupt)):
             fit(RunFolder(), Failing(KeyboardInterrupt()))
     finally:
         signal.signal(signal.SIGINT, before)  # Lightning leaves it ignored
-    assert (tmp_path / "vocabulary.json").exists()
-    assert not (tmp_path / "finished").exists()
+    fit(RunFolder())
 
 
 def test_the_vocabulary_is_kept(fit: Make, corpus: Make, tmp_path: Path) -> None:

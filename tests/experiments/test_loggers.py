@@ -79,6 +79,8 @@ def test_wandb_offline(folder: Path) -> None:
     [started] = [record["run"] for record in records if record["type"] == "run"]
     assert started["project"] == "textae"
     assert started["display_name"] == f"daae_reviews/{folder.name}"
+    assert started["run_group"] == "daae_reviews"
+    assert sorted(started["tags"]) == ["AdversarialAutoencoder", "reviews"]
 
     # Tables of sentences, in both forms; and pictures.
     tables = offline / "files" / "media" / "table" / "samples"
@@ -106,3 +108,12 @@ def test_metrics_csv(folder: Path) -> None:
         assert float(tested[name]) == pytest.approx(figure["value"])
     assert (folder / "plots" / "loss_curves.png").stat().st_size > 0
     assert (folder / "finished").exists()
+
+
+def test_a_run_that_goes_on_keeps_its_id(folder: Path) -> None:
+    place = folder.parents[2]
+    (folder / "finished").unlink()
+    run("experiments.cli", "fit", "--config", "daae_reviews", *SMALL, "--ckpt_path", "last", folder=place)
+    assert [made.name for made in (place / "runs" / "daae_reviews").iterdir()] == [folder.name]
+    names = sorted(part.name for part in (folder / "wandb").glob("offline-run-*"))
+    assert len(names) == 2 and len({name.rpartition("-")[2] for name in names}) == 1

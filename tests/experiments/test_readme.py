@@ -72,7 +72,7 @@ def test_make_commands_expand_to_known_commands(line: str) -> None:
         text=True,
         check=True,
     )
-    assert re.search(r"\.venv/bin/(textae|python|ruff|mypy)", shown.stdout)
+    assert re.search(r"\.venv/bin/(textae|python|ruff|mypy)|experiments/slurm/train\.sbatch", shown.stdout)
 
 
 def test_make_train_options_are_accepted(textae: Command) -> None:

@@ -20,7 +20,6 @@ Command = Callable[..., Any]
 SIZES = (
     "--trainer.max_epochs=3",
     "--trainer.log_every_n_steps=3",
-    "--trainer.val_check_interval=0.5",
     "--data.init_args.subset.train=300",
     "--data.init_args.subset.valid=40",
     "--data.init_args.subset.test=40",
@@ -59,13 +58,17 @@ def assert_same(folder: Path, whole: Path) -> None:
     assert (folder / "finished").exists()
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_fit_that_broke_off_five_times(family: str, textae: Command, quiet: tuple[str, ...], tmp_path: Path) -> None:
-    fit = ("fit", f"--config={family}", *SIZES, *quiet)
+@pytest.mark.parametrize(
+    ("family", "validations"), [(family, 2) for family in FAMILIES] + [("daae_reviews", 1), ("daae_reviews", 5)]
+)
+def test_a_fit_that_broke_off_five_times(
+    family: str, validations: int, textae: Command, quiet: tuple[str, ...], tmp_path: Path
+) -> None:
+    fit = ("fit", f"--config={family}", *SIZES, f"--trainer.val_check_interval={1 / validations}", *quiet)
     textae(*fit, "--runs=whole")
     [whole] = (tmp_path / "whole" / family).iterdir()
     # The first one dies before any checkpoint, the second inside the first epoch, the third inside a validation ...
-    for step, where in ((2, "batch"), (7, "batch"), (19, "validation"), (28, "validated"), (31, "batch")):
+    for step, where in ((2, "batch"), (7, "batch"), (19, "validation"), (28, "validated"), (45, "batch")):
         stop = f"--trainer.callbacks+={{class_path: breaking.Break, init_args: {{step: {step}, where: {where}}}}}"
         with pytest.raises(RuntimeError, match="broken"):
             textae(*fit, "--ckpt_path=last", stop)
