@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from filelock import FileLock, Timeout
+from lightning_fabric.utilities.rank_zero import rank_zero_only
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.trainer.states import TrainerFn
 
@@ -66,9 +68,15 @@ class RunFolder(Callback):
             self.lock.release()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Gives the lock back: Lightning does not tear down what failed."""
+        """Gives the lock back: Lightning does not tear down what failed. Says how to go on after a signal."""
         if self.lock is not None:
             self.lock.release()
+        if trainer.state.fn == TrainerFn.FITTING and isinstance(exception, KeyboardInterrupt | SystemExit):
+            rank_zero_only(print)(
+                f"interrupted at step {trainer.global_step}: --ckpt_path last (make train RESUME=1) goes on with "
+                f"{trainer.default_root_dir}",
+                file=sys.stderr,
+            )
 
     def _keep(self, trainer: Trainer, rows: int) -> None:
         if trainer.is_global_zero:

@@ -73,6 +73,9 @@ def main(args: Sequence[str] | None = None) -> None:
         return
     try:
         _run(command, rest)
+    except SystemExit as end:
+        # Lightning's, when SIGTERM came: it would look like success.
+        raise SystemExit(143) if type(end).__name__ == "SIGTERMException" else end from None
     except Exception as error:
         message = _mendable(error, command)
         if message is None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+import experiments
 
 
 @pytest.fixture
@@ -72,3 +76,32 @@ def test_the_exit_status(tmp_path: Path) -> None:
     assert ended.returncode == 1
     assert ended.stderr.startswith("textae trian:")
     assert ended.stdout == ""
+
+
+@pytest.mark.parametrize("sent", [(signal.SIGINT,), (signal.SIGINT, signal.SIGINT), (signal.SIGTERM,)])
+def test_a_signal_ends_with_a_line_and_a_status(sent: tuple[signal.Signals, ...], tmp_path: Path) -> None:
+    hidden = ("TEXTAE_", "SLURM_", "WANDB_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
+    kept |= {"PYTHONPATH": str(Path(experiments.__file__).parents[1])}
+    options = ["--trainer.max_epochs=1000", "--data.init_args.subset.train=64", "--data.init_args.subset.valid=64"]
+    options += ["--trainer.logger=false", "--trainer.callbacks=[callbacks.RunFolder]", "--trainer.accelerator=cpu"]
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-m", "experiments.cli", "fit", "--config=ae_reviews", *options],
+        cwd=tmp_path,
+        env=kept,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    end = time.monotonic() + 60
+    while not list(tmp_path.glob("runs/*/*/checkpoints/last.ckpt")) and time.monotonic() < end:
+        time.sleep(0.1)
+    for each in sent:
+        process.send_signal(each)
+        time.sleep(0.3)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "Traceback" not in error
+    assert error.count("interrupted at step") == 1 and "RESUME=1" in error
+    [folder] = (tmp_path / "runs" / "ae_reviews").iterdir()
+    assert not (folder / "finished").exists() and str(folder) in error
