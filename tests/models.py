@@ -43,7 +43,6 @@ FIRST_WORD = len(SPECIAL_TOKENS)
 PLAIN = {"optimizer": OptimizerConfig("sgd", lr=0.01)}
 # Networks that have rates and limits of their own, large enough to see them move in a few steps.
 BRISK = {"learned_prior": LearnedPriorConfig(critic_clip=0.2, lr=0.1, weight=0.1, gradient="normalised")}
-EPOCHS = 2
 # What a family without a latent is not configured with.
 WITH_A_LATENT = ("encoder", "posterior", "corruption")
 
@@ -178,7 +177,9 @@ def fit(model: TextModel, sentences: Sentences, epochs: int, batch: int = 32) ->
     return fitting
 
 
-def train_on_a_rank(rank: int, world_size: int, folder: str, sentences: Sentences, batching: BatchingConfig) -> None:
+def train_on_a_rank(
+    rank: int, world_size: int, folder: str, sentences: Sentences, batching: BatchingConfig, epochs: int
+) -> None:
     """Trains every family on one rank under Lightning's `ddp`; leaves its parameters, or its error, in the folder."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
@@ -191,7 +192,7 @@ def train_on_a_rank(rank: int, world_size: int, folder: str, sentences: Sentence
         try:
             model = plain(family)
             strategy = DDPStrategy(cluster_environment=TorchElasticEnvironment(), process_group_backend="gloo")
-            fitting = trainer(max_epochs=EPOCHS, strategy=strategy, devices=world_size)
+            fitting = trainer(max_epochs=epochs, strategy=strategy, devices=world_size)
             fitting.fit(model, loader(sentences, batching, training=True, rank=rank, world_size=world_size))
             torch.save(model.state_dict(), f"{folder}/{family.__name__}.{rank}.pt")
         except Exception:

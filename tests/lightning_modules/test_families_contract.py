@@ -11,7 +11,6 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from models import (
-    EPOCHS,
     PLAIN,
     WITHOUT_VALIDATION,
     WORDS,
@@ -311,28 +310,29 @@ UNEVEN = [[*sentence, 5] for sentence in sentences(9, most=3)] + [[6, 7, 8, 9, 1
 BATCHING = BatchingConfig(sentences=3, tokens=14)
 
 
-@pytest.fixture(scope="module")
-def ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder in which two processes, started once for all families, left what each of them trained."""
+@pytest.fixture(scope="module", params=[2, pytest.param(10, marks=pytest.mark.slow)], ids="{}_epochs".format)
+def ranks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
+    """The folder in which two processes, started once for all families, left what each of them trained; the epochs."""
     folder = tmp_path_factory.mktemp("ranks")
-    torch.multiprocessing.spawn(train_on_a_rank, (2, str(folder), UNEVEN, BATCHING), nprocs=2)
-    return folder
+    torch.multiprocessing.spawn(train_on_a_rank, (2, str(folder), UNEVEN, BATCHING, request.param), nprocs=2)
+    return folder, request.param
 
 
-def test_two_ranks_take_the_steps_of_one(family: Kind, ranks: Path) -> None:
+def test_two_ranks_take_the_steps_of_one(family: Kind, ranks: tuple[Path, int]) -> None:
+    folder, epochs = ranks
     data = loader(UNEVEN, BATCHING, training=True)
     sizes = {len(rows) for rows in data.sampler.global_batches()}
     assert {1, 3} <= sizes
     for rank in range(2):
-        error = ranks / f"{family.__name__}.{rank}.error"
+        error = folder / f"{family.__name__}.{rank}.error"
         assert not error.exists(), error.read_text()
     model = plain(family)
     start = {name: value.clone() for name, value in model.state_dict().items()}
-    trainer(max_epochs=EPOCHS).fit(model, data)
+    trainer(max_epochs=epochs).fit(model, data)
     moved = {name: float((model.state_dict()[name] - value).abs().max()) for name, value in start.items()}
     for part, _ in model.named_children():  # the generator as well as the backbone
         own = [moved[name] for name, value in model.named_parameters() if name.startswith(f"{part}.")]
         assert not own or max(own) > 1e-3, part
     for rank in range(2):
-        found = torch.load(ranks / f"{family.__name__}.{rank}.pt", weights_only=True)
+        found = torch.load(folder / f"{family.__name__}.{rank}.pt", weights_only=True)
         assert_same(found, model.state_dict(), atol=1e-5)
