@@ -15,6 +15,7 @@ from callbacks.attribute_files import AttributeFiles
 from callbacks.attribute_judges import GrammarJudge, Judge, bleu, learned_judge
 from callbacks.classifier_judge import ClassifierConfig
 from callbacks.language_judge import JudgeConfig
+from callbacks.measured import log_figure
 from callbacks.tables import log_figures, log_table
 from datamodules import Reviews, TextDataModule
 from datamodules.errors import require
@@ -123,7 +124,11 @@ class AttributeTransfer(Callback):
         written = self._write(pl_module, data)
         rows = {place: self._row(judge, data, *place, sentences) for place, sentences in written.items()}
         for name, value in self._headlines(judge, rows).items():
-            pl_module.log(f"test/{self.attribute}_{name}", value, rank_zero_only=True)
+            # Of the sentences of one value, or of those that the classifier was tried on.
+            counted = (
+                {} if name == "classifier_accuracy" else {"sentences": len(data.changed[name.startswith("reverse")])}
+            )
+            log_figure(pl_module, f"{self.attribute}_{name}", value, **counted)
         self._show(trainer, data, written)
         counts = {name: [len(side) for side in getattr(data, name)] for name in ("vector", "changed")}
         record = {"values": data.values, "sentences": counts, "classifier_accuracy": judge.classifier_accuracy}
@@ -132,7 +137,7 @@ class AttributeTransfer(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Prints the table, now that no progress bar is in the way."""
         if self.table is not None:
-            Console().print(self.table)
+            Console(markup=False).print(self.table)
             self.table = None
 
     def _judge(self, trainer: Trainer, model: TextAutoencoder, data: AttributeData) -> Judge:

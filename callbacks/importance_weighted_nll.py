@@ -40,7 +40,7 @@ class ImportanceWeightedNLL(Callback):
     Args:
         samples: K, importance samples of a sentence.
         sentences: At most so many, drawn from the split; all of them where it is null.
-        memory: Megabytes that decoding may take at a time.
+        memory: Megabytes that decoding may take at a time, beside some dozens that the libraries keep.
         bf16: Matrix products in bfloat16; sums and the softmax stay in float32 or better.
         every_n_epochs: Cadence of validations that measure it too; none where it is null.
         conventions: In which a test gives `perplexity_iw_<convention>`, too, and `nll_iw_without_eos` where one of

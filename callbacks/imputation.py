@@ -19,6 +19,7 @@ from callbacks.attached import corpus_of
 from callbacks.classifier_judge import ClassifierConfig
 from callbacks.language_judge import JudgeConfig, judged_nll, train_judge
 from callbacks.latents import batches_of, draw_rows, read_batch
+from callbacks.measured import log_figure
 from callbacks.tables import log_table
 from datamodules import Reviews
 from datamodules.batch import TokenBatch
@@ -144,7 +145,8 @@ class Imputation(Callback):
         if isinstance(corpus, Reviews):
             figures["imputed_grammatical"] = sum(map(corpus.grammar.is_grammatical, texts)) / len(texts)
         for name, number in figures.items():
-            pl_module.log(f"test/{name}", number, rank_zero_only=True)
+            counted = {} if "/" in name else {"sentences": len(texts)}
+            log_figure(pl_module, name, number, **counted)
         rows = [row for part in found for row in _shown(part, pl_module)]
         picked = np.random.default_rng(0).permutation(len(rows))[: self.shown]
         log_table(trainer, "imputations", ["known", "true", "imputed"], [rows[i] for i in picked])

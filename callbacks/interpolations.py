@@ -9,6 +9,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from callbacks.latents import batches_of, draw_rows, posterior_means
+from callbacks.measured import log_figure
 from callbacks.tables import log_table
 from datamodules.errors import require
 from lightning_modules import TextAutoencoder
@@ -34,6 +35,8 @@ class Interpolations(Callback):
 
     def __init__(self, pairs: int = 5, steps: int = 5, path: PathShape = "linear", measured: int = 100) -> None:
         require(path in ("linear", "spherical"), f"path is {path}: give linear or spherical")
+        require(pairs >= 0, f"Interpolations' pairs is {pairs}: give 0 or more")
+        require(steps > 1, f"Interpolations' steps is {steps}: give 2 or more, both ends counted")
         require(measured >= 0, f"measured is {measured}: give 0 or more")
         self.pairs = pairs
         self.steps = steps
@@ -53,7 +56,7 @@ class Interpolations(Callback):
         if isinstance(pl_module, TextAutoencoder) and self.measured > 0:
             _, lines = self._paths(trainer, pl_module, "test", self.measured)
             for name, value in asdict(mean_smoothness(lines)).items() if lines else ():
-                pl_module.log(f"test/interpolation_{name}", value, rank_zero_only=True)
+                log_figure(pl_module, f"interpolation_{name}", value, sentences=2 * len(lines))
 
     def _show(self, trainer: Trainer, pl_module: LightningModule, split: str) -> None:
         if not isinstance(pl_module, TextAutoencoder):

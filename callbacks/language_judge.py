@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 
 from callbacks.judging import judge_trainer, sentence_loader, training_aside
 from datamodules.batch import TokenBatch
-from datamodules.errors import require
+from datamodules.errors import require, require_positive
 from lightning_modules import LanguageModel
 from lightning_modules.backbone.decoder import DecoderConfig
 from lightning_modules.backbone.layers import EmbeddingConfig
@@ -42,6 +42,8 @@ class JudgeConfig:
     def __post_init__(self) -> None:
         for name in ("embedding_size", "hidden_size", "epochs", "sentences"):
             require(getattr(self, name) > 0, f"judge.{name} is {getattr(self, name)}: give a positive number")
+        require_positive("judge.lr", self.lr)
+        require(0 <= self.dropout < 1, f"judge.dropout is {self.dropout}: give a probability below 1")
 
 
 def train_judge(

@@ -11,6 +11,7 @@ from torch import Tensor
 from callbacks.attached import corpus_of
 from callbacks.latents import labelled_means
 from callbacks.tables import log_picture, run_folder
+from datamodules.errors import require
 from lightning_modules import TextAutoencoder
 
 
@@ -25,6 +26,7 @@ class LatentMap(Callback):
     """
 
     def __init__(self, sentences: int = 2000) -> None:
+        require(sentences > 0, f"LatentMap's sentences is {sentences}: give 1 or more")
         self.sentences = sentences
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

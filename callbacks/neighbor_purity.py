@@ -24,6 +24,7 @@ class NeighborPurity(Callback):
 
     def __init__(self, k: int = 10, sentences: int = 5000) -> None:
         require(k > 0, f"NeighborPurity's k is {k}: give a positive number of neighbours")
+        require(sentences > 0, f"NeighborPurity's sentences is {sentences}: give 1 or more")
         self.k = k
         self.sentences = sentences
 

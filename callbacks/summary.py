@@ -112,12 +112,17 @@ class Summary(Callback):
         self.written = file
         counted = f"{sentences:,}" if sentences == whole else f"{sentences:,} of {whole:,}"
         log_figure_table(trainer, figures)
-        console = Console()
+        console = make_console()
         print_figures(console, f"{corpus.corpus}: {counted} test sentences", figures)
         _print_training(console, self.training)
         if file.name == PART:
             console.print(f"these are in {PART}; {WHOLE} is for a test of all there is", soft_wrap=True)
         _print_files(console, file.parent)
+
+
+def make_console() -> Console:
+    """The terminal, to which `[eos_in_both]` is a convention and no markup."""
+    return Console(markup=False)
 
 
 def _as_json(value: Any) -> Any:

@@ -54,7 +54,7 @@ def log_figures(
     content = {**(record or {}), "rows": [dict(row) for row in rows]}
     run_folder(trainer, "samples", f"{name}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     with run_folder(trainer, "samples", f"{name}.txt").open("w", encoding="utf-8") as file:
-        Console(file=file, width=200).print(table)
+        Console(file=file, width=200, markup=False).print(table)
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
             logger.log_table(f"samples/{name}", columns=list(rows[0]), data=[list(row.values()) for row in rows])

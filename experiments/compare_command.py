@@ -12,6 +12,7 @@ from rich.console import Console
 
 from datamodules.errors import require
 from experiments.comparison import print_comparison
+from experiments.data_settings import changed_data
 from experiments.figures import GAP, LIKELIHOODS, QUANTITIES, Figure, Row
 from experiments.published import content, melbo_note, published_rows
 from experiments.records import Run, by_title, mean_and_std, read_runs
@@ -88,6 +89,7 @@ def _row(corpus: str, title: str, runs: Sequence[Run], conventions: Sequence[str
     theirs = content()["corpora"].get(corpus, {}).get("test")
     if theirs is not None and ours - {theirs}:
         notes.append(f"tested on {' and '.join(map(str, sorted(ours)))} sentences, the papers on {theirs}")
+    notes += changed_data(runs[0])
     seeds = tuple(run.record["seed"] for run in runs if "seed" in run.record)
     return Row(corpus, title, tuple(figures), seeds=seeds, runs=len(runs), notes=tuple(notes))
 

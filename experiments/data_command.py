@@ -32,4 +32,4 @@ def describe(corpus: TextDataModule) -> None:
             f"{words / len(data):.2f}",
             *(f"{np.quantile(data.lengths, place, method='nearest')}" for place in (0, 0.5, 1)),
         )
-    Console().print(table)
+    Console(markup=False).print(table)

@@ -85,11 +85,16 @@ def _record(file: Path) -> dict[str, Any]:
         record = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:  # no UTF-8, no JSON
         raise UsageError(f"{file} is damaged: {error}") from error
-    whole = isinstance(record, dict) and "experiment" in record and isinstance(record.get("metrics"), dict)
-    require(whole, f"{file} is damaged: it has no experiment or no metrics")
+    whole = isinstance(record, dict) and isinstance(record.get("metrics"), dict)
+    require(whole and "experiment" in record, f"{file} is damaged: it has no experiment or no metrics")
+    for name, kind in (("experiment", str), ("corpus", str), ("seed", int), ("sentences", int)):
+        require(isinstance(record.get(name, kind()), kind), f"{file} is damaged: its {name} is {record.get(name)!r}")
     for name, figure in record["metrics"].items():
         known = (
-            isinstance(figure, dict) and isinstance(figure.get("value", ""), int | float | None) and "kind" in figure
+            isinstance(figure, dict)
+            and isinstance(figure.get("value", ""), int | float | None)
+            and isinstance(figure.get("kind"), str)
+            and all(isinstance(figure.get(note, 0), int | float) for note in ("gap", "sentences", "samples"))
         )
         require(known, f"{file}: {name} has no value or does not say of what kind it is; test the run again")
     numbers = {name: figure for name, figure in record["metrics"].items() if figure["value"] is not None}
@@ -109,7 +114,9 @@ def _configuration(file: Path) -> dict[str, Any]:
 
 def _leaves(value: Any, name: str) -> list[tuple[str, Any]]:
     if name == "trainer.callbacks":
-        return [leaf for callback in value or () for leaf in _of_callback(callback, name)]
+        listed = value if isinstance(value, list) else []
+        given = [each for each in listed if isinstance(each, Mapping) and "class_path" in each]
+        return [leaf for callback in given for leaf in _of_callback(callback, name)]
     if isinstance(value, Mapping):
         return [leaf for key, inner in value.items() for leaf in _leaves(inner, f"{name}.{key}")]
     return [(name, value)]

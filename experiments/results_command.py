@@ -32,7 +32,7 @@ def _print(runs: Sequence[Run]) -> None:
     table = Table("quantity", *(f"{title} ({len(seeds)} seeds)" for title, seeds in titles.items()))
     for name in dict.fromkeys(name for run in runs for name in run.record["metrics"]):
         table.add_row(name, *(_cell(seeds, name) for seeds in titles.values()))
-    Console().print(table)
+    Console(markup=False).print(table)
 
 
 def _cell(seeds: Sequence[Run], name: str) -> str:

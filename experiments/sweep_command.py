@@ -120,7 +120,7 @@ def _report(study: optuna.Study, folder: Path, command: str, statuses: Sequence[
     for trial in ended:
         values = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in trial.params.values()]
         table.add_row(str(trial.number), f"{trial.value:.4f}", *values)
-    console = Console()
+    console = Console(markup=False)
     console.print(table)
     best = " ".join(f"--{option}={value}" for option, value in ended[0].params.items())
     console.print(f"best, trial {ended[0].number}: {command} {best}", soft_wrap=True)

@@ -20,6 +20,9 @@ from lightning_modules.base import TextAutoencoder
 COPIES_OF_LOGITS = 3
 # And of the decoder's states: they, the gates, the input, and what the recurrent network works with (as measured).
 COPIES_OF_STATES = 30
+# And of the latents: their bits and noise, they, and their densities; and at each step, where the decoder is told them.
+COPIES_OF_LATENTS = 24
+COPIES_AT_EACH_STEP = 4
 # More sentences at a time gain nothing on a CPU.
 SENTENCES_AT_ONCE = 512
 
@@ -90,19 +93,23 @@ def log_weights(model: TextAutoencoder, batch: TokenBatch, samples: int, memory:
     require(model.stochastic, f"{type(model).__name__} has no posterior density: its likelihood cannot be estimated")
     latents = model.latents_per_sentence
     posterior = model.encode(batch)
-    noise = model.random(batch).normal("importance", samples * latents, model.latent_size)
-    z_KLBZ = posterior.sample(noise.transpose(0, 1)).view(samples, latents, len(batch), -1)
-    ratios = standard_normal_log_prob(z_KLBZ) - posterior.log_prob(z_KLBZ)
     chunk = max(1, rows_within(memory, model, batch.targets.shape[1]) // len(batch))
-    parts = [_decode(model, batch, z_kLBZ) for z_kLBZ in torch.split(z_KLBZ, chunk)]
-    reconstruction, ends = (torch.cat([part[place] for part in parts]) for place in range(2))
-    return LogWeights(reconstruction, ends, ratios.double())
+    parts = []
+    for first in range(0, samples, chunk):
+        rows = min(chunk, samples - first) * latents
+        noise = model.random(batch).normal("importance", rows, model.latent_size, first=first * latents)
+        z_kLBZ = posterior.sample(noise.transpose(0, 1)).view(-1, latents, len(batch), model.latent_size)
+        ratios = standard_normal_log_prob(z_kLBZ) - posterior.log_prob(z_kLBZ)
+        parts.append((*_decode(model, batch, z_kLBZ), ratios.double()))
+    return LogWeights(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
 def rows_within(memory: float, model: TextAutoencoder, steps: int) -> int:
     """How many sentences of so many tokens can be decoded together in so many megabytes, 1 at least."""
     numbers = memory * 1e6 / 4
-    states = COPIES_OF_STATES * steps * model.decoder_config.hidden_size * model.latents_per_sentence
+    latents = model.latents_per_sentence
+    states = COPIES_OF_STATES * steps * model.decoder_config.hidden_size * latents
+    states += (COPIES_OF_LATENTS + COPIES_AT_EACH_STEP * steps) * latents * model.latent_size
     words = model.vocabulary.get_vocab_size()
     logits = COPIES_OF_LOGITS * steps * words
     at_once = COPIES_OF_LOGITS * words * model.backbone.tokens_at_once(model.device)

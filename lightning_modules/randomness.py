@@ -37,13 +37,14 @@ class SentenceRandom:
     seed: int
     epoch: int
 
-    def uniform(self, stream: str, *shape: int, sample: int = 0) -> Tensor:
+    def uniform(self, stream: str, *shape: int, sample: int = 0, first: int = 0) -> Tensor:
         """(B, *shape) float32 in the open interval (0, 1).
 
         Args:
             stream: What the numbers are for; each stream is independent.
             shape: Numbers of one sentence; those of a longer shape begin with those of a shorter one (last axis).
             sample: Which of several draws for the same purpose.
+            first: Of a shape of two axes, how many rows are left out before those that are given.
         """
         # One after the other, so that no two of them can change places or cancel.
         key = 0
@@ -53,17 +54,18 @@ class SentenceRandom:
         rows = math.prod(shape[:-1])
         bits: Tensor
         if self.index.device.type == "cpu" and len(self.index) * rows * columns < FEW:
-            bits = torch.from_numpy(_bits(self.index.numpy(), np.arange(rows), np.arange(columns), key))
+            bits = torch.from_numpy(_bits(self.index.numpy(), np.arange(first, first + rows), np.arange(columns), key))
         else:
             device = self.index.device
-            bits = _bits(self.index, torch.arange(rows, device=device), torch.arange(columns, device=device), key)
+            places = torch.arange(first, first + rows, device=device), torch.arange(columns, device=device)
+            bits = _bits(self.index, *places, key)
         # 23 bits and the half that keeps 0 and 1 out are what a float32 holds exactly; one more would round up to 1.
         unit = (bits.to(torch.float32) + 0.5) * 2.0**-23
         return unit.view(len(self.index), *shape)
 
-    def normal(self, stream: str, *shape: int, sample: int = 0) -> Tensor:
+    def normal(self, stream: str, *shape: int, sample: int = 0, first: int = 0) -> Tensor:
         """(B, *shape) float32 standard normal numbers; arguments as for `uniform`."""
-        return torch.special.ndtri(self.uniform(stream, *shape, sample=sample))
+        return torch.special.ndtri(self.uniform(stream, *shape, sample=sample, first=first))
 
 
 def _bits(index: Any, rows: Any, columns: Any, key: int) -> Any:

@@ -96,6 +96,9 @@ def test_by_hand_where_the_grammar_judges(
     headlines = {f"test/{attribute}_{name}": value for name, value in forward.items()}
     headlines |= {f"test/{attribute}_reverse_accuracy": back["accuracy"]}
     headlines |= {"test/tense_copy_bleu": copied["bleu"]} if attribute == "tense" else {}
+    # Each is of the sentences of one value.
+    sizes = [sum(grammar.labels(sentence)[place] == value for sentence in test_sentences) for value in (0, 1)]
+    headlines |= {f"{name}/sentences": sizes["reverse" in name] for name in headlines}
     logged = {name: value for name, value in figures.items() if attribute in name}
     assert logged == pytest.approx(headlines, abs=1e-6)
     blocks = (tmp_path / "samples" / f"{attribute}.txt").read_text().rstrip("\n").split("\n\n")

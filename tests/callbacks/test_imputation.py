@@ -109,7 +109,11 @@ def test_figures_of_a_model_one_sentence_at_a_time(
     assert found["imputed_latent_change"] == pytest.approx(latent / len(shown), abs=1e-4)
     assert found["imputed_search_change"] == pytest.approx(search / len(shown), abs=1e-4)
     assert abs(latent) > 0.01 and search >= 0
-    assert {name.removesuffix("/error") for name in found} <= QUANTITIES.keys()
+    figures = {name for name in found if "/" not in name}
+    assert figures <= QUANTITIES.keys()
+    assert all(
+        found[f"{name}/sentences"] == len(shown) for name in figures if name.startswith(("imputed", "adversarial"))
+    )
 
 
 def test_no_sentence_is_in_both_halves(

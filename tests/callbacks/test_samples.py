@@ -113,7 +113,9 @@ def test_smoothness_of_a_test(
     assert figures["test/interpolation_jump"] == pytest.approx(np.max(steps, axis=1).mean(), abs=1e-6)
     assert figures["test/interpolation_repeated"] == pytest.approx(np.mean(np.equal(steps, 0)), abs=1e-6)
     assert 0 < np.mean(steps) < np.max(steps, axis=1).mean() < 1  # else nothing is tested
-    assert {name.removeprefix("test/") for name in figures if "interpolation" in name} <= QUANTITIES.keys()
+    assert figures["test/interpolation_jump/sentences"] == 2 * len(steps)
+    names = {name.removeprefix("test/") for name in figures if "interpolation" in name}
+    assert {name.removesuffix("/sentences") for name in names} <= QUANTITIES.keys()
 
 
 def edit(one: list[str], other: list[str]) -> float:

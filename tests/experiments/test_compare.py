@@ -87,6 +87,14 @@ def test_the_gap_to_the_floor_has_a_column_for_each_kind(write_run: Command, com
         ("test_metrics.json", "[]", "damaged"),
         ("test_metrics.json", '{"experiment": "a", "metrics": {"test/nll": 3.0}}', "test/nll"),
         ("test_metrics.json", '{"experiment": "a", "metrics": {}}', "corpus"),
+        ("test_metrics.json", '{"experiment": 3, "metrics": {}}', "experiment"),
+        ("test_metrics.json", '{"experiment": "a", "seed": [1], "metrics": {}}', "seed"),
+        ("test_metrics.json", '{"experiment": "a", "metrics": {"test/nll": {"value": 1, "kind": ["b"]}}}', "kind"),
+        (
+            "test_metrics.json",
+            '{"experiment": "a", "metrics": {"test/nll": {"value": 1, "kind": "b", "gap": null}}}',
+            "nll",
+        ),
         ("config.yaml", "model: {", "damaged"),
         ("config.yaml", "- a", "damaged"),
     ],
@@ -117,3 +125,24 @@ def test_it_is_a_command(textae: Command) -> None:
     printed = textae("compare", "--help").out
     for option in ("runs", "--corpus", "--output", "--no-published"):
         assert option in printed
+
+
+def test_other_words_than_the_experiments_are_noted(write_run: Command, compare: Command) -> None:
+    for seed, vocabulary in ((0, {"size": 12, "min_count": 1}), (1, {"size": None})):
+        config = {"data": {"init_args": {"vocabulary": vocabulary, "subset": {"train": 5, "max_words": 3}}}}
+        write_run("lm_ptb", seed, config, nll=(1.0, "exact"))
+    _, rows = compare("--no-published")
+    first = next(row for row in rows if row["seeds"] == [0])
+    assert any("vocabulary.size is 12" in note for note in first["notes"])
+    assert any("subset.max_words is 3" in note for note in first["notes"])
+    assert not any("subset.train" in note for note in first["notes"])
+    write_run("lm_reviews", 0, {"data": {"init_args": {"subset": {"max_words": None}}}}, nll=(1.0, "exact"))
+    _, rows = compare("--no-published", "--corpus=reviews")
+    assert not any("data.init_args" in note for note in rows[0]["notes"])
+
+
+@pytest.mark.parametrize("callbacks", ["3", "[a]", "{a: b}", "[{init_args: {}}]"])
+def test_callbacks_that_are_none_are_no_settings(callbacks: str, write_run: Command, compare: Command) -> None:
+    folder = write_run("lm_ptb", 0, {}, nll=(1.0, "exact"))
+    (folder / "config.yaml").write_text(f"trainer: {{callbacks: {callbacks}}}")
+    assert compare("--no-published")[1][0]["model"] == "lm_ptb"

@@ -52,11 +52,11 @@ def test_a_job_that_is_preempted_goes_on(slurm: dict[str, str], tmp_path: Path) 
         folder = clone / "runs" / "daae_reviews" / number
         say = partial(job, number, environment=slurm)
         if disturbed:
-            wait((folder / "checkpoints" / "last.ckpt").exists, 90)
+            wait((folder / "checkpoints" / "last.ckpt").exists, 300)
             subprocess.run(["scancel", "--signal=USR1", number], env=slurm, check=True)
-            wait(lambda: say("JobState") == "PENDING", 60)  # noqa: B023 (waited for within the round)
+            wait(lambda: say("JobState") == "PENDING", 120)  # noqa: B023 (waited for within the round)
             subprocess.run(["scontrol", "update", f"JobId={number}", "StartTime=now"], env=slurm, check=True)
-        wait(lambda: say("JobState") in ENDED, 200)  # noqa: B023
+        wait(lambda: say("JobState") in ENDED, 600)  # noqa: B023
         log = (clone / "runs" / "slurm" / f"daae_reviews-{number}.out").read_text()
         assert (say("JobState"), say("Restarts")) == ("COMPLETED", "1" if disturbed else "0"), log
         assert (folder / "finished").exists() and (folder / "test_metrics.json").exists()
