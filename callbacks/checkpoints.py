@@ -68,7 +68,7 @@ class BestCheckpoint(ModelCheckpoint):
 
 
 class LastCheckpoint(Checkpoint):
-    """`last.ckpt`: after every validation, and between them, from which a fit that broke off goes on.
+    """`last.ckpt`: after every validation (or epoch, without one), and between them; a broken fit goes on from it.
 
     Lightning's `save_last` waits for a better one. Steps before a validation are passed over, which a resume would
     leave out, and steps whose figures are logged, if not all are: Lightning logs them when it has saved.
@@ -96,6 +96,11 @@ class LastCheckpoint(Checkpoint):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves."""
         if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
+            self._save(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves, where nothing is validated."""
+        if not trainer.enable_validation:
             self._save(trainer)
 
     def on_train_batch_end(

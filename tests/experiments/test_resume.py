@@ -58,6 +58,20 @@ def assert_same(folder: Path, whole: Path) -> None:
     assert (folder / "finished").exists()
 
 
+def test_a_fit_without_validation(textae: Command, quiet: tuple[str, ...], tmp_path: Path) -> None:
+    fit = ("fit", "--config=daae_reviews", *SIZES, "--trainer.limit_val_batches=0", *quiet)
+    textae(*fit, "--runs=whole")
+    for step in (21, 45):  # in the second epoch, and in the third
+        stop = f"--trainer.callbacks+={{class_path: breaking.Break, init_args: {{step: {step}}}}}"
+        with pytest.raises(RuntimeError, match="broken"):
+            textae(*fit, "--ckpt_path=last", "--last_checkpoint.every_n_train_steps=null", stop)
+    textae(*fit, "--ckpt_path=last")
+    [whole], [folder] = ((tmp_path / runs / "daae_reviews").iterdir() for runs in ("whole", "runs"))
+    one, other = (torch.load(each / "checkpoints" / "last.ckpt", weights_only=True) for each in (folder, whole))
+    assert all(torch.equal(one["state_dict"][key], weights) for key, weights in other["state_dict"].items())
+    assert rows(folder) == rows(whole)
+
+
 @pytest.mark.parametrize(
     ("family", "validations"), [(family, 2) for family in FAMILIES] + [("daae_reviews", 1), ("daae_reviews", 5)]
 )
