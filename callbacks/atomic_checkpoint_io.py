@@ -39,14 +39,17 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             beside.replace(target)
             _sync(target.parent)
         except (OSError, RuntimeError) as error:  # torch has an error of its own for a full disk
-            with suppress(OSError):
-                beside.unlink(missing_ok=True)
+            if isinstance(error.__context__, KeyboardInterrupt):  # of which torch makes one, too
+                raise error.__context__ from None
             kept = f"the one before it is whole ({target})" if target.exists() else "there is none before it"
             reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
             raise UsageError(
                 f"a checkpoint cannot be written to {target.parent}: {reason}; {kept}. Make room there, and go on with "
                 "--ckpt_path last (make train RESUME=1)"
             ) from error
+        finally:
+            with suppress(OSError):
+                beside.unlink(missing_ok=True)
 
     def load_checkpoint(
         self, path: _PATH, map_location: Callable[..., Any] | None = None, weights_only: bool | None = True

@@ -82,8 +82,8 @@ class MetricsFile:
     def _read(self) -> list[Row]:
         if not self.file.exists():
             return []
-        with self.file.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
+        with self.file.open(newline="", encoding="utf-8", errors="replace") as file:
+            return [{str(name): value for name, value in row.items()} for row in csv.DictReader(file)]
 
     def _write(self, rows: Sequence[Row]) -> None:
         """Puts a new file into the old one's place."""

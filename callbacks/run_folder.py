@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 from lightning_fabric.utilities.rank_zero import rank_zero_only
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.trainer.states import TrainerFn
 
 from callbacks.resumable_csv_logger import ResumableCSVLogger
 from callbacks.tables import run_folder
+from datamodules import TextDataModule
 from datamodules.errors import UsageError
 from lightning_modules import TextModel
 
@@ -24,7 +26,16 @@ class RunFolder(Callback):
     """
 
     def __init__(self) -> None:
-        self.lock: FileLock | None = None
+        self.lock: BaseFileLock | None = None
+
+    def check(self, trainer: Trainer, model: TextModel, corpus: TextDataModule, stage: str) -> None:
+        """Looks, before W&B starts, whether another process trains in the folder.
+
+        Raises:
+            UsageError: It does.
+        """
+        if stage == "fit" and trainer.is_global_zero and Path(trainer.default_root_dir).is_dir():
+            self._take(trainer).release()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Takes the lock and writes the vocabulary.
@@ -35,13 +46,7 @@ class RunFolder(Callback):
         assert isinstance(pl_module, TextModel)
         if stage != "fit" or not trainer.is_global_zero:
             return
-        self.lock = FileLock(run_folder(trainer, ".lock"), timeout=0)
-        try:
-            self.lock.acquire()
-        except Timeout as error:
-            raise UsageError(
-                f"another process trains in {trainer.default_root_dir}: wait for it, or start anew"
-            ) from error
+        self.lock = self._take(trainer)
         vocabulary = pl_module.vocabulary.to_str(pretty=True)
         run_folder(trainer, "vocabulary.json").write_text(vocabulary, encoding="utf-8")
 
@@ -77,6 +82,16 @@ class RunFolder(Callback):
                 f"{trainer.default_root_dir}",
                 file=sys.stderr,
             )
+
+    def _take(self, trainer: Trainer) -> BaseFileLock:
+        lock = FileLock(run_folder(trainer, ".lock"), timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise UsageError(
+                f"another process trains in {trainer.default_root_dir}: wait for it, or start anew"
+            ) from error
+        return lock
 
     def _keep(self, trainer: Trainer, rows: int) -> None:
         if trainer.is_global_zero:

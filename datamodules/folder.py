@@ -9,3 +9,4 @@ class TextFolder(TextDataModule):
     """A folder with `train.txt`, `valid.txt` and `test.txt`, given as `data_dir`, one sentence a line."""
 
     corpus = "folder"
+    in_root = False

@@ -107,10 +107,12 @@ def read_folder(folder: Path, split: str) -> Dataset:
 def _read_lines(file: Path) -> Dataset:
     try:
         with file.open("rb") as content:
-            start = content.read(4)
+            start = content.read(4096)
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror}") from error
     require(start not in (b"", codecs.BOM_UTF8), f"{file} is empty")
+    is_text = b"\0" not in start or start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # told as such below
+    require(is_text, f"{file} holds NUL bytes: it is binary or UTF-16; convert it to UTF-8, for example with iconv")
     try:
         return load_dataset(
             "text",

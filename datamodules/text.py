@@ -64,6 +64,8 @@ class TextDataModule(LightningDataModule):
 
     corpus: ClassVar[str] = "text"
     """Its name, and its folder's below `DATA_DIR`."""
+    in_root: ClassVar[bool] = True
+    """Whether a folder of that name is looked for in `DATA_DIR`."""
     built_in: ClassVar[bool] = False
     """Made by the project: needs neither the hub nor a folder."""
     label_names: tuple[str, ...] = ()
@@ -93,7 +95,7 @@ class TextDataModule(LightningDataModule):
         own_words = self.built_in and vocabulary != VocabularyConfig()
         require(not own_words, f"the corpus {self.corpus} is built in, with all of its words: leave vocabulary out")
         root = os.environ.get("DATA_DIR")
-        if data_dir is None and root and not self.built_in:
+        if data_dir is None and root and self.in_root and not self.built_in:
             data_dir = str(Path(root) / self.corpus)
             require(
                 Path(data_dir).expanduser().is_dir(),

@@ -84,6 +84,7 @@ def build_vocabulary(lines: Iterable[str], config: VocabularyConfig) -> Tokenize
     ranked = ranked[: config.size]
     if config.coverage is not None:
         ranked = ranked[: _words_covering(config.coverage, [counts[word] for word in ranked], counts.total())]
+    require(bool(counts), "the training split has no words: it is blank, or holds unknown tokens alone")
     require(bool(ranked), "no word of the training split is left for the vocabulary: lower vocabulary.min_count")
     return _tokenizer(ranked, config)
 

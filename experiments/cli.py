@@ -18,6 +18,8 @@ UNHELPFUL_WARNINGS = (
     r".*does not have many workers.*",  # batches are read from memory-mapped files, see TextDataModule.num_workers
     r".*sync_dist=True.*",  # figures of studies that the first rank does alone
 )
+# What a folder that cannot be made or written to says of itself.
+UNUSABLE = (errno.EACCES, errno.EROFS, errno.ENOSPC, errno.ENOENT, errno.ENOTDIR, errno.EDQUOT)
 # The modules of the commands that are not Lightning's.
 COMMANDS = {
     "grid": "grid_command",
@@ -118,7 +120,7 @@ def _mendable(error: BaseException | None, command: str) -> str | None:
             message = f"{error}\nsee: textae {command} --help"
         elif type(error).__name__ == "MisconfigurationException":  # Lightning's, which may not be imported
             message = str(error)
-        elif isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.ENOSPC):
+        elif isinstance(error, OSError) and error.errno in UNUSABLE:
             message = f"{error.filename}: {error.strerror} (corpora are cached under HF_HOME, runs lie under --runs)"
         error = error.__cause__
     return message

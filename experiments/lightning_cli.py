@@ -17,8 +17,22 @@ from callbacks.checkpoints import BestCheckpoint, LastCheckpoint, best_checkpoin
 from callbacks.summary import Summary
 from datamodules.errors import UsageError, require
 from datamodules.text import TextDataModule
-from experiments.resuming import last_checkpoint, require_same_optimizer, require_something_left, wandb_id
-from experiments.runs import EXPERIMENTS, FINISHED, new_run_folder, require_writable, run_folder_of, unfinished_run
+from experiments.resuming import (
+    last_checkpoint,
+    require_same_optimizer,
+    require_same_settings,
+    require_something_left,
+    wandb_id,
+)
+from experiments.runs import (
+    EXPERIMENTS,
+    FINISHED,
+    experiment_folder,
+    new_run_folder,
+    require_writable,
+    run_folder_of,
+    unfinished_run,
+)
 from experiments.weights_and_biases import start_wandb
 from lightning_modules import TextModel
 from lightning_modules.checkpoint import read_checkpoint
@@ -98,7 +112,7 @@ class TextCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Decides the run folder, before anything that writes to it exists."""
         config: Namespace = self.config[self.subcommand] if self.subcommand else self.config
-        root = _root(config)
+        root = experiment_folder(config)
         if self.unfinished is not None:
             folder = self.unfinished
         elif self.subcommand == "fit":
@@ -178,14 +192,19 @@ class TextCLI(LightningCLI):
         command = self.config.get("subcommand")
         config = self.config[command] if command else self.config
         if command == "fit" and config.ckpt_path == "last":
-            self.unfinished = unfinished_run(_root(config), config.seed_everything)
+            self.unfinished = unfinished_run(experiment_folder(config), config.seed_everything)
             config.ckpt_path = None if self.unfinished is None else last_checkpoint(self.unfinished)
         path = config.get("ckpt_path")
         require(
             path not in KEYWORDS,
             f"--ckpt_path {path}: give the file itself, such as runs/NAME/VERSION/checkpoints/last.ckpt",
         )
-        self.checkpoint = None if path is None else read_checkpoint(path)
+        try:
+            self.checkpoint = None if path is None else read_checkpoint(path)
+        except UsageError as error:
+            if self.unfinished is None:
+                raise
+            raise UsageError(f"{error}; remove that file to begin the run again, or go on from best.ckpt") from error
 
     def instantiate_classes(self) -> None:
         """Makes model, data and trainer, holds them against each other and the checkpoint, and then starts W&B.
@@ -202,6 +221,9 @@ class TextCLI(LightningCLI):
                 if self.unfinished is None:  # else the test is left
                     require_something_left(self.trainer, self.checkpoint)
             self.checkpoint = None
+        if self.unfinished is not None:
+            options = self.config[self.subcommand]
+            require_same_settings(self.unfinished, self._parser(self.subcommand).dump(options, skip_none=False))
         if self.subcommand is not None:
             for callback in callbacks_of(self.trainer):
                 if isinstance(callback, Checked):
@@ -212,14 +234,6 @@ class TextCLI(LightningCLI):
                 tags=(type(self.model).__name__, self.datamodule.corpus),
                 run_id=None if self.unfinished is None else wandb_id(self.unfinished),
             )
-
-
-def _root(config: Namespace) -> Path:
-    """The folder of the experiment's runs; its name is that of the configuration file, where none is given."""
-    if config.name is None:
-        files = [Path(str(file)) for file in config.get("config") or []]
-        config.name = files[-1].stem if files else "unnamed"
-    return Path(config.runs) / str(config.name)
 
 
 def _point_loggers_at(config: Namespace, folder: Path, keep_csv: bool) -> None:

@@ -56,7 +56,7 @@ def read_runs(folders: Sequence[str]) -> list[Run]:
     """
     files = dict.fromkeys(file for folder in folders for file in _files(Path(folder)))
     return _with_settings(
-        [Run(file.parent, _record(file), _configuration(file.with_name("config.yaml")), {}) for file in files]
+        [Run(file.parent, _record(file), read_settings(file.with_name("config.yaml")), {}) for file in files]
     )
 
 
@@ -101,12 +101,22 @@ def _record(file: Path) -> dict[str, Any]:
     return record | {"metrics": numbers}
 
 
-def _configuration(file: Path) -> dict[str, Any]:
+def read_settings(file: Path) -> dict[str, Any]:
+    """The settings of a run's `config.yaml`; none of one that is not there.
+
+    Raises:
+        UsageError: It is damaged.
+    """
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError(f"{file} is damaged: {' '.join(str(error).split())}") from error
     require(isinstance(content, dict), f"{file} is damaged: it holds no settings")
+    return settings_of(content)
+
+
+def settings_of(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What a configuration sets of model, data and trainer that a measured figure may depend on, by dotted names."""
     parts = ((part, content.get(part)) for part in ("model", "data", "trainer"))
     flat = {key: value for part, values in parts for key, value in _leaves(values, part)}
     return {key: value for key, value in flat.items() if not key.startswith(APART)}

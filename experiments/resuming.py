@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pytorch_lightning import Trainer
 
 from datamodules.errors import require
+from experiments.records import read_settings, settings_of
 from lightning_modules import TextModel
 
 
@@ -38,6 +40,8 @@ def require_same_optimizer(model: TextModel, checkpoint: dict[str, Any]) -> None
     Raises:
         UsageError: They are others.
     """
+    whole = {"loops", "optimizer_states"} <= checkpoint.keys()
+    require(whole, "the checkpoint has the weights alone, from which no training goes on: take another one, or test it")
     theirs, ours = (_optimizer_options(hparams) for hparams in (checkpoint["hyper_parameters"], model.hparams))
     other = [name for name in ours if theirs.get(name) != ours[name]]
     changes = ", ".join(f"{name} {theirs.get(name)} to {ours[name]}" for name in other)
@@ -45,6 +49,27 @@ def require_same_optimizer(model: TextModel, checkpoint: dict[str, Any]) -> None
         not other,
         f"a resumed training goes on with the optimiser of its checkpoint, and the configuration changes {changes}: "
         "leave --model.init_args.optimizer, and rates of a network's own, as they are in the run's config.yaml",
+    )
+
+
+def require_same_settings(folder: Path, configuration: str) -> None:
+    """Checks that an unfinished run would go on as it began; it may be given more steps, other hardware or loggers.
+
+    Args:
+        folder: Of the run.
+        configuration: With which it would go on, as YAML.
+
+    Raises:
+        UsageError: Its `config.yaml` has other settings.
+    """
+    theirs, ours = read_settings(folder / "config.yaml"), settings_of(yaml.safe_load(configuration))
+    free = ("trainer.max_", "trainer.min_", "data.init_args.data_dir")
+    other = [key for key in theirs | ours if theirs.get(key) != ours.get(key) and not key.startswith(free)]
+    changes = ", ".join(f"{key} {theirs.get(key)} to {ours.get(key)}" for key in other)
+    require(
+        not other,
+        f"the unfinished run {folder} was begun with other settings, and the configuration changes {changes}: give it "
+        "the same options as then, or begin a new run without --ckpt_path last (RESUME=1)",
     )
 
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 import yaml
+from jsonargparse import Namespace
 
 from datamodules.errors import UsageError, require
 
@@ -66,6 +67,14 @@ def find_run(args: list[str]) -> list[str]:
     config = checkpoint.parent.parent / "config.yaml"
     require(config.is_file(), f"run folder {config.parent} has no config.yaml")
     return [*args[:place], "--config", str(config), "--ckpt_path", str(checkpoint), *given[1:]]
+
+
+def experiment_folder(config: Namespace) -> Path:
+    """The folder of an experiment's runs; where no name is given, it becomes that of the last configuration file."""
+    if config.name is None:
+        files = [Path(str(file)) for file in config.get("config") or []]
+        config.name = files[-1].stem if files else "unnamed"
+    return Path(config.runs) / str(config.name)
 
 
 def named_version() -> str | None:

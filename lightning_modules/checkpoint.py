@@ -7,6 +7,7 @@ import inspect
 import pickle
 import pkgutil
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,16 @@ def read_checkpoint(file: str | Path) -> dict[str, Any]:
     path = Path(file)
     require(path.is_file(), f"there is no checkpoint {path}")
     try:
+        # PyTorch would load bytes that a disk has changed.
+        with zipfile.ZipFile(path) as archive:
+            changed = archive.testzip()
+        require(changed is None, f"checkpoint {path} is damaged: the checksum of its part {changed} is another")
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UsageError(f"checkpoint {path} is damaged, or holds more than tensors and plain values") from error
-    except (RuntimeError, LookupError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
+    except UsageError:
+        raise
+    except (RuntimeError, LookupError, EOFError, OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise UsageError(f"checkpoint {path} is truncated or damaged ({str(error).partition(chr(10))[0]})") from error
     ours = isinstance(checkpoint, dict) and {"family", "state_dict", "hyper_parameters"} <= checkpoint.keys()
     require(ours, f"checkpoint {path} was not written by textae")

@@ -222,7 +222,7 @@ class TextModel(LightningModule, ABC):
         shapes = {name: weights.shape for name, weights in checkpoint["state_dict"].items()}
         mine = {name: weights.shape for name, weights in self.state_dict().items()}
         other = sorted(name for name in shapes.keys() | mine.keys() if shapes.get(name) != mine.get(name))
-        if checkpoint["hyper_parameters"]["vocabulary"] != self.hparams["vocabulary"]:
+        if checkpoint["hyper_parameters"].get("vocabulary") != self.hparams["vocabulary"]:
             raise UsageError(
                 "the checkpoint has another vocabulary than the data: evaluate on the corpus it was trained on, or "
                 "give the data its words with --data.init_args.vocabulary.file RUN/vocabulary.json"

@@ -61,7 +61,8 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
     file = folder / "slurm.conf"
     file.write_text(CONFIGURATION.format(host=host, folder=folder, controller=ports[0], daemon=ports[1]))
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "TEXTAE_"))}
-    environment |= {"SLURM_CONF": str(file), "HOME": str(folder)}
+    # Lightning's own port is made of the job's number, which starts at 1 in every cluster.
+    environment |= {"SLURM_CONF": str(file), "HOME": str(folder), "MASTER_PORT": str(_free_port())}
     (folder / "munge.key").write_bytes(os.urandom(1024))
     (folder / "munge.key").chmod(0o400)
     munge = ["munged", "--foreground", "--force", f"--key-file={folder / 'munge.key'}"]

@@ -48,6 +48,19 @@ def test_a_write_that_fails_loses_nothing(
         assert writer.load_checkpoint(file) == {"step": 1}
 
 
+def test_an_interruption_while_it_writes_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(checkpoint: Any, opened: Any) -> None:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise RuntimeError("unexpected pos")  # as PyTorch's writer does when it is closed
+
+    monkeypatch.setattr(torch, "save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        AtomicCheckpointIO().save_checkpoint({}, tmp_path / "last.ckpt")
+    assert not list(tmp_path.iterdir())
+
+
 class Bomb:
     def __init__(self, file: str) -> None:
         self.file = file

@@ -181,13 +181,13 @@ def test_one_warning_counts_the_literals_by_spelling() -> None:
 
 
 def test_no_word_left_is_a_usage_error() -> None:
-    for lines, config in (
-        (["a b c"], VocabularyConfig(min_count=2)),
-        ([], VocabularyConfig()),
-        (["", " "], VocabularyConfig()),
-        (["<unk> _UNK"], VocabularyConfig()),
+    for lines, config, named in (
+        (["a b c"], VocabularyConfig(min_count=2), "min_count"),
+        ([], VocabularyConfig(), "no words"),
+        (["", " "], VocabularyConfig(), "no words"),
+        (["<unk> _UNK"], VocabularyConfig(), "no words"),
     ):
-        with pytest.raises(UsageError, match="min_count"):
+        with pytest.raises(UsageError, match=named):
             build_vocabulary(lines, config)
 
 

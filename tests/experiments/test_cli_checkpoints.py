@@ -65,6 +65,17 @@ def test_checkpoints_that_do_not_fit(
     size = "--model.init_args.encoder.hidden_size=47"
     error = textae(*own, *quiet, size, f"--ckpt_path={best}", fails=True).error
     assert "config.yaml" in error and "encoder" in error
+    changed = tmp_path / "changed.ckpt"
+    content = bytearray(best.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 100] = bytes(byte ^ 0xFF for byte in content[middle : middle + 100])
+    changed.write_bytes(content)
+    assert "checksum" in textae("sample", f"--checkpoint={changed}", fails=True).error
+    alone = tmp_path / "alone.ckpt"
+    weights = torch.load(best, weights_only=True)
+    torch.save({key: weights[key] for key in ("family", "state_dict", "hyper_parameters")}, alone)
+    textae("sample", f"--checkpoint={alone}", "--count=1")
+    assert "weights alone" in textae("fit", *own[1:], *quiet, f"--ckpt_path={alone}", fails=True).error
     text = tmp_path / "text.ckpt"
     text.write_text("no checkpoint")
     assert "text.ckpt" in textae("sample", f"--checkpoint={text}", fails=True).error

@@ -92,6 +92,8 @@ def test_a_signal_ends_with_a_line_and_a_status(sent: tuple[signal.Signals, ...]
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell's background job, which these tests may be, ignores the signal, and its processes with it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     end = time.monotonic() + 60
     while not list(tmp_path.glob("runs/*/*/checkpoints/last.ckpt")) and time.monotonic() < end:

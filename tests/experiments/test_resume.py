@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock
 
 from experiments.resuming import wandb_id
 from experiments.runs import unfinished_run
@@ -32,6 +33,7 @@ SIZES = (
     "--trainer.callbacks=[callbacks.RunFolder, callbacks.Throughput, callbacks.Summary]",
     "--trainer.logger={class_path: callbacks.ResumableCSVLogger, init_args: {save_dir: runs}}",
 )
+STOP = "--trainer.callbacks+=breaking.Break"
 # One with one automatic optimisation, one whose critic clips and steps by itself, one that keeps a state of its own.
 FAMILIES = ("daae_reviews", "arae_reviews", "lagging_svae_reviews")
 
@@ -58,13 +60,16 @@ def assert_same(folder: Path, whole: Path) -> None:
     assert (folder / "finished").exists()
 
 
-def test_a_fit_without_validation(textae: Command, quiet: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_fit_without_validation(
+    textae: Command, quiet: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fit = ("fit", "--config=daae_reviews", *SIZES, "--trainer.limit_val_batches=0", *quiet)
     textae(*fit, "--runs=whole")
     for step in (21, 45):  # in the second epoch, and in the third
-        stop = f"--trainer.callbacks+={{class_path: breaking.Break, init_args: {{step: {step}}}}}"
+        monkeypatch.setenv("BREAK", f"{step} batch")
         with pytest.raises(RuntimeError, match="broken"):
-            textae(*fit, "--ckpt_path=last", "--last_checkpoint.every_n_train_steps=null", stop)
+            textae(*fit, "--ckpt_path=last", "--last_checkpoint.every_n_train_steps=null", STOP)
+    monkeypatch.delenv("BREAK")
     textae(*fit, "--ckpt_path=last")
     [whole], [folder] = ((tmp_path / runs / "daae_reviews").iterdir() for runs in ("whole", "runs"))
     one, other = (torch.load(each / "checkpoints" / "last.ckpt", weights_only=True) for each in (folder, whole))
@@ -76,16 +81,22 @@ def test_a_fit_without_validation(textae: Command, quiet: tuple[str, ...], tmp_p
     ("family", "validations"), [(family, 2) for family in FAMILIES] + [("daae_reviews", 1), ("daae_reviews", 5)]
 )
 def test_a_fit_that_broke_off_five_times(
-    family: str, validations: int, textae: Command, quiet: tuple[str, ...], tmp_path: Path
+    family: str,
+    validations: int,
+    textae: Command,
+    quiet: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fit = ("fit", f"--config={family}", *SIZES, f"--trainer.val_check_interval={1 / validations}", *quiet)
     textae(*fit, "--runs=whole")
     [whole] = (tmp_path / "whole" / family).iterdir()
     # The first one dies before any checkpoint, the second inside the first epoch, the third inside a validation ...
     for step, where in ((2, "batch"), (7, "batch"), (19, "validation"), (28, "validated"), (45, "batch")):
-        stop = f"--trainer.callbacks+={{class_path: breaking.Break, init_args: {{step: {step}, where: {where}}}}}"
+        monkeypatch.setenv("BREAK", f"{step} {where}")
         with pytest.raises(RuntimeError, match="broken"):
-            textae(*fit, "--ckpt_path=last", stop)
+            textae(*fit, "--ckpt_path=last", STOP)
+    monkeypatch.delenv("BREAK")
     textae(*fit, "--ckpt_path=last")
     [folder] = (tmp_path / "runs" / family).iterdir()
     assert_same(folder, whole)
@@ -93,6 +104,37 @@ def test_a_fit_that_broke_off_five_times(
     textae(*fit, "--ckpt_path=last", "--trainer.max_epochs=1")
     assert len(list((tmp_path / "runs" / family).iterdir())) == 2
     assert_same(folder, whole)
+
+
+def test_an_unfinished_run_goes_on_as_it_began(
+    textae: Command, quiet: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit = ("fit", "--config=daae_reviews", *SIZES, *quiet, "--ckpt_path=last")
+    monkeypatch.setenv("BREAK", "25 batch")
+    with pytest.raises(RuntimeError, match="broken"):
+        textae(*fit, STOP)
+    monkeypatch.delenv("BREAK")
+    [folder] = (tmp_path / "runs" / "daae_reviews").iterdir()
+    before = (folder / "config.yaml").read_text()
+    for option, named in (
+        ("--model.init_args.corruption.drop=0.1", "corruption.drop 0.3 to 0.1"),
+        ("--data.init_args.subset.train=200", "subset.train 300 to 200"),
+        ("--trainer.precision=bf16-mixed", "trainer.precision"),
+    ):
+        error = textae(*fit, option, fails=True).error
+        assert named in error and str(folder) in error
+    assert (folder / "config.yaml").read_text() == before and not (folder / "finished").exists()
+    last = folder / "checkpoints" / "last.ckpt"
+    whole = last.read_bytes()
+    last.write_bytes(whole[:1000])
+    assert "remove that file" in textae(*fit, fails=True).error
+    last.write_bytes(whole)
+    with FileLock(folder / ".lock"):
+        assert "another process trains" in textae(*fit, fails=True).error
+    # More epochs, other callbacks that measure, and another place of the data are no other run.
+    textae(*fit, "--trainer.max_epochs=4", "--trainer.callbacks+=callbacks.LossCurves")
+    assert [run.name for run in (tmp_path / "runs" / "daae_reviews").iterdir()] == [folder.name]
+    assert torch.load(last, weights_only=True)["epoch"] == 3
 
 
 def test_what_died_in_its_test_is_tested(textae: Command, quiet: tuple[str, ...], tmp_path: Path) -> None:
