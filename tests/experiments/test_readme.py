@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -130,3 +131,10 @@ def test_every_figure_that_can_be_cited_is_one() -> None:
                 assert known.convention is None, name
     for name in CONVENTIONS:
         assert f"`{name}`" in section
+
+
+def test_the_figures_of_speed_are_those_of_the_file() -> None:
+    section = README.partition("## Speed")[2].partition("\n## ")[0]
+    printed = re.findall(r"\| (\d+\.\d\d) \|", section)
+    rows = json.loads((ROOT / "experiments" / "results" / "bench.json").read_text(encoding="utf-8"))["rows"]
+    assert len(printed) > 5 and set(printed) <= {f"{row['ratio']:.2f}" for row in rows}
