@@ -23,8 +23,8 @@ COPIES_OF_STATES = 30
 # And of the latents: their bits and noise, they, and their densities; and at each step, where the decoder is told them.
 COPIES_OF_LATENTS = 24
 COPIES_AT_EACH_STEP = 4
-# Of the memory that is given; the rest is for what libraries keep of products and threads (as measured).
-SHARE = 0.6
+# Megabytes of those given, but no more than a part, for what libraries keep of products and threads (as measured).
+KEPT, KEPT_PART = 60.0, 0.4
 # More sentences at a time gain nothing on a CPU.
 SENTENCES_AT_ONCE = 512
 
@@ -108,7 +108,7 @@ def log_weights(model: TextAutoencoder, batch: TokenBatch, samples: int, memory:
 
 def rows_within(memory: float, model: TextAutoencoder, steps: int) -> int:
     """How many sentences of so many tokens can be decoded together in so many megabytes, 1 at least."""
-    numbers = SHARE * memory * 1e6 / 4
+    numbers = (memory - min(KEPT, KEPT_PART * memory)) * 1e6 / 4
     latents = model.latents_per_sentence
     states = COPIES_OF_STATES * steps * model.decoder_config.hidden_size * latents
     states += (COPIES_OF_LATENTS + COPIES_AT_EACH_STEP * steps) * latents * model.latent_size
