@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -28,7 +29,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(missing() is not None, reason
 def slurm(tmp_path: Path) -> Iterator[dict[str, str]]:
     folder = tmp_path / "slurm"
     folder.mkdir()
-    with cluster(folder) as environment:
+    with ExitStack() as stack:
+        try:
+            environment = stack.enter_context(cluster(folder))
+        except TimeoutError:
+            pytest.skip("SLURM is installed, but its daemons do not start on this machine")
         yield environment
 
 
