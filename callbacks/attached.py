@@ -1,6 +1,6 @@
-"""What Lightning attaches to a trainer without declaring it: its callbacks and its data module, with their types.
+"""What Lightning attaches to a trainer without declaring it, with the types that it has.
 
-The two are documented attributes, which `Trainer` gets from its connectors, so that a type checker does not know them.
+These are documented attributes, which `Trainer` gets from its connectors, so that a type checker does not know them.
 """
 
 from __future__ import annotations
@@ -33,3 +33,9 @@ def corpus_of(trainer: Trainer) -> TextDataModule:
     corpus = trainer.datamodule  # type: ignore[attr-defined]  # see above
     assert isinstance(corpus, TextDataModule), "studies need a TextDataModule"
     return corpus
+
+
+def logging_interval(trainer: Trainer) -> int:
+    """Every how many steps the trainer logs figures."""
+    steps: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # see above
+    return steps

@@ -11,6 +11,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 from pytorch_lightning.trainer.states import TrainerFn
 
+from callbacks.attached import logging_interval
 from datamodules.errors import require
 
 
@@ -109,7 +110,7 @@ class LastCheckpoint(Checkpoint):
         """Saves if it is time, or the last chance: a limit of time ends a fit between two validations."""
         every, step = self.every_n_train_steps, trainer.global_step
         due = trainer.should_stop or (every is not None and step - self._saved >= every)
-        logs: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning attaches it, untyped
+        logs = logging_interval(trainer)
         logged = logs > 1 and step % logs == 0 and not trainer.should_stop
         accumulates = (batch_idx + 1) % trainer.accumulate_grad_batches != 0
         if due and not logged and not accumulates and not _before_validation(trainer, batch_idx + 1):

@@ -9,7 +9,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
-from callbacks.attached import callbacks_of
+from callbacks.attached import callbacks_of, logging_interval
 from callbacks.checkpoints import LastCheckpoint
 from datamodules import TextDataModule
 from datamodules.batch import TokenBatch
@@ -67,8 +67,7 @@ class FiniteLoss(Callback):
             return
         assert isinstance(pl_module, TextModel) and pl_module.last_loss is not None
         self.losses.append((trainer.global_step, batch, pl_module.last_loss))
-        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning attaches it, untyped
-        if pl_module.device.type == "cpu" or len(self.losses) >= every:
+        if pl_module.device.type == "cpu" or len(self.losses) >= logging_interval(trainer):
             self._look(trainer, pl_module)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -1,4 +1,7 @@
-"""What every family keeps to; one that is added to the package is found and tested without an edit here."""
+"""What every family keeps to; one that is added to the package is found and tested without an edit here.
+
+One file, though a long one: it is the contract as a whole that whoever adds a family reads.
+"""
 
 from __future__ import annotations
 
