@@ -41,8 +41,9 @@ class SteadyWandbLogger(WandbLogger):
         try:
             record()
         except Exception as error:
-            # W&B's own errors concern one record, such as a table that a broken network cannot announce.
-            self._is_gone = not isinstance(error, wandb.Error)
+            # The connection to W&B's process is lost for good; anything else concerns one record, such as a table that a
+            # broken network cannot announce.
+            self._is_gone = isinstance(error, OSError)
             self._failures += 1
             if self._is_gone or self._failures == 1:
                 lost = "the rest of this run" if self._is_gone else "a record (and any later one that fails)"

@@ -51,18 +51,20 @@ def test_the_death_of_its_process(tmp_path: Path) -> None:
 class Refusing:
     """A run of W&B's that takes numbers and no tables."""
 
-    def __init__(self) -> None:
+    def __init__(self, error: Exception) -> None:
+        self.error = error
         self.taken: list[object] = []
 
     def log(self, metrics: dict[str, object]) -> None:
         if any(isinstance(value, wandb.Table) for value in metrics.values()):
-            raise wandb.Error("no tables today")
+            raise self.error
         self.taken.append(metrics)
 
 
-def test_what_it_refuses_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("kind", [wandb.Error, ValueError])
+def test_what_it_refuses_is_left_out(kind: type[Exception], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     logger = SteadyWandbLogger(save_dir=tmp_path, offline=True)
-    run = logger._experiment = Refusing()  # type: ignore[assignment]
+    run = logger._experiment = Refusing(kind("no tables today"))  # type: ignore[assignment]
     logger.log_metrics({"a": 1.0}, step=1)
     logger.log_table("b", columns=["c"], data=[["d"]])
     logger.log_table("b", columns=["c"], data=[["d"]])
