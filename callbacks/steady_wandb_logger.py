@@ -41,8 +41,8 @@ class SteadyWandbLogger(WandbLogger):
         try:
             record()
         except Exception as error:
-            # The connection to W&B's process is lost for good; anything else concerns one record, such as a table that a
-            # broken network cannot announce.
+            # The connection to W&B's process is lost for good; anything else concerns one record, such as a table that
+            # a broken network cannot announce.
             self._is_gone = isinstance(error, OSError)
             self._failures += 1
             if self._is_gone or self._failures == 1:
