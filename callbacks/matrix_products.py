@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from lightning_modules.backbone.layers import bfloat16_is_fast
+
 RECURRENT = (nn.LSTM, nn.GRU)
 # Of the product that is timed: large enough to reach a processor's rate.
 SIZES = {"cpu": 1536, "cuda": 8192}
@@ -47,6 +49,8 @@ class MatrixProducts:
 def matrix_rate(device: torch.device, dtype: torch.dtype = torch.float32, repeats: int = 5) -> float:
     """Floating-point operations a second of a large matrix product, the median of some."""
     size = SIZES.get(device.type, SIZES["cuda"])
+    if device.type == "cpu" and dtype != torch.float32 and not bfloat16_is_fast():
+        size //= 6  # or it would take minutes
     one = torch.ones(size, size, device=device, dtype=dtype)
     seconds = []
     for _ in range(repeats + 1):  # the first one warms up

@@ -136,6 +136,23 @@ def test_throughput_counts_words_and_ends(
     assert 0.01 < whole["matrix_product_share"] < 1 and whole["peak_memory_mb"] > 50
 
 
+@pytest.mark.parametrize(
+    ("precision", "fast", "said"), [("bf16-mixed", False, True), ("bf16-mixed", True, False), ("32-true", False, False)]
+)
+def test_a_processor_without_bfloat16_is_named(
+    fit: Make,
+    precision: str,
+    fast: bool,
+    said: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("callbacks.throughput.bfloat16_is_fast", lambda: fast)
+    monkeypatch.setattr("callbacks.throughput.matrix_rate", lambda *_: 1e9)
+    fit(Throughput(), precision=precision)
+    assert ("no bfloat16: its products run at 1.0 GFLOP/s" in capsys.readouterr().err) == said
+
+
 def test_the_summary_says_how_fast_the_fit_was(
     fresh: Make, corpus: Make, trainer: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

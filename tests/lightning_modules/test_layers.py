@@ -1,4 +1,4 @@
-"""Linear layers by either of a CPU's two matrix products."""
+"""Linear and recurrent layers by either of a CPU's two libraries."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_modules.backbone import layers
-from lightning_modules.backbone.layers import Projection
+from lightning_modules.backbone.layers import Cell, Projection, recurrent
 
 
 @pytest.fixture
@@ -65,3 +65,25 @@ def test_when_onednn_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(2)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
     assert not layers._onednn_is_faster(x, 200, weights)
+
+
+@pytest.mark.parametrize("fast", [None, False])
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_every_processor_runs_a_recurrent_network_in_bfloat16(
+    cell: Cell, autocast: bool, fast: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if fast is not None:  # as on a processor without the instructions, whichever this one is
+        monkeypatch.setattr(layers, "bfloat16_is_fast", lambda: fast)
+    torch.manual_seed(0)
+    network, x = recurrent(cell, 7, 5), torch.randn(3, 4, 7)
+    true = network(x)[0]
+    rounded = network if autocast else recurrent(cell, 7, 5).bfloat16()
+    rounded.load_state_dict(network.state_dict())
+    enabled = torch.backends.mkldnn.enabled
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        out = rounded(x if autocast else x.bfloat16())[0]
+    torch.testing.assert_close(out.float(), true, rtol=0.0, atol=0.02)
+    assert not torch.equal(out.float(), true) and torch.backends.mkldnn.enabled == enabled
+    out.float().sum().backward()
+    assert all(value.grad is not None and bool(value.grad.isfinite().all()) for value in rounded.parameters())
