@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -14,23 +15,32 @@ from datamodules.vocabulary import UNK
 
 
 def read_lines(file: str | Path | None) -> list[str]:
+    """All of `each_line`."""
+    return list(each_line(file))
+
+
+def each_line(file: str | Path | None) -> Iterator[str]:
     """The lines of a UTF-8 text file, or of standard input where none is named: a whitespace-tokenised sentence each.
 
+    Only the line that is asked for is in memory.
+
     Raises:
-        UsageError: It cannot be read, is empty, or has an empty line.
+        UsageError: It cannot be read, is empty, or has an empty line; at that line.
     """
-    source = "standard input" if file is None else file
+    source, number = "standard input" if file is None else file, 0
     try:
-        text = sys.stdin.read() if file is None else Path(file).read_text(encoding="utf-8-sig")
+        with nullcontext(sys.stdin) if file is None else Path(file).open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                text = line if isinstance(line, str) else line.decode("utf-8-sig" if number == 1 else "utf-8")
+                sentence = " ".join(text.split())
+                require(sentence != "", f"{source}, line {number}, is empty: give a sentence a line")
+                yield sentence
     except OSError as error:
         raise UsageError(f"{source} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise UsageError(f"{source} is not UTF-8 text ({error.reason} at byte {error.start}): convert it") from error
-    lines = [" ".join(line.split()) for line in text.removesuffix("\n").split("\n")]
-    require(lines != [""], f"{source} is empty: give a sentence a line" + (", or as arguments" if file is None else ""))
-    blank = next((number for number, line in enumerate(lines, start=1) if not line), None)
-    require(blank is None, f"{source}, line {blank}, is empty: give a sentence a line")
-    return lines
+        where = "" if file is None else f" in line {number}"
+        raise UsageError(f"{source} is not UTF-8 text ({error.reason}{where}): convert it") from error
+    require(number > 0, f"{source} is empty: give a sentence a line" + (", or as arguments" if file is None else ""))
 
 
 def known_rows(sentences: Sequence[str], vocabulary: Tokenizer, source: str) -> list[int]:

@@ -28,6 +28,7 @@ COMMANDS = {
     "compare": "compare_command",
     "tradeoff": "tradeoff_command",
     "word-dropout": "word_dropout_command",
+    "encode": "encode_command",
     "sample": "sample_command",
     "reconstruct": "reconstruct_command",
     "interpolate": "interpolate_command",
@@ -51,6 +52,7 @@ train and measure (a configuration is a YAML file or the name of an experiment)
   word-dropout KL by keep rate:      textae word-dropout runs/svae_reviews --output word_dropout.png
 
 use a trained model (needs neither data nor configuration)
+  encode       latents of sentences:           textae encode --run runs/daae_reviews FILE --output latents.npy
   sample       sentences from the prior:       textae sample --run runs/daae_reviews
   reconstruct  sentences through the latent:   textae reconstruct --run runs/daae_reviews "the soup was cold ."
   interpolate  between two sentences:          textae interpolate --run runs/daae_reviews "SENTENCE" "SENTENCE"

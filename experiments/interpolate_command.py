@@ -21,7 +21,7 @@ from experiments.model_options import (
 )
 from experiments.runs import write_json
 from lightning_modules import TextAutoencoder
-from lightning_modules.decoding.decode import encode_text
+from lightning_modules.decoding.encoding import encode_text
 from lightning_modules.decoding.interpolation import interpolate, places
 from lightning_modules.decoding.smoothness import Smoothness, mean_smoothness, smoothness
 from lightning_modules.randomness import SentenceRandom

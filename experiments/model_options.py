@@ -16,18 +16,20 @@ from lightning_modules import TextAutoencoder, TextModel
 from lightning_modules.checkpoint import load_model
 
 
-def model_parser(command: str, outline: str) -> argparse.ArgumentParser:
+def model_parser(command: str, outline: str, prints: bool = True) -> argparse.ArgumentParser:
     """A parser with the options that say which model is used, where it runs and what is written.
 
     Args:
         command: Its name.
         outline: What it does, in a line.
+        prints: Whether what it finds is printed, and can be written as JSON.
     """
     parser = argparse.ArgumentParser(prog=f"textae {command}", description=outline, exit_on_error=False)
     parser.add_argument("--run", help="run folder, or an experiment's (runs/daae_reviews): its newest run")
     parser.add_argument("--checkpoint", help="checkpoint file, instead of --run")
     parser.add_argument("--device", default="cpu", help="where it runs (default: cpu)")
-    parser.add_argument("--output", metavar="FILE", help="write what is printed as JSON, too")
+    if prints:
+        parser.add_argument("--output", metavar="FILE", help="write what is printed as JSON, too")
     return parser
 
 

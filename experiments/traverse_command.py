@@ -20,7 +20,7 @@ from experiments.model_options import (
 )
 from experiments.runs import write_json
 from lightning_modules import TextAutoencoder
-from lightning_modules.decoding.decode import encode_text
+from lightning_modules.decoding.encoding import encode_text
 from lightning_modules.decoding.traversal import traversal_offsets, traverse
 
 

@@ -1,19 +1,16 @@
-"""Sentences as text from latents, and latents from text, however many. B sentences, Z latent size."""
+"""Sentences as text from latents, however many. B sentences, Z latent size."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from datamodules.errors import require
-from lightning_modules.backbone.posterior import Gaussian
-from lightning_modules.base import TextAutoencoder
 from lightning_modules.decoding.beam import beam_search
-from lightning_modules.decoding.search import evaluating, greedy, sample
-from lightning_modules.decoding.text import text_batch, to_text
+from lightning_modules.decoding.search import greedy, sample
+from lightning_modules.decoding.text import to_text
 from lightning_modules.randomness import SentenceRandom
 from lightning_modules.text_model import TextModel
 
@@ -84,16 +81,6 @@ def decode(
         some = replace(random, index=random.index[start : start + size])
         sentences += to_text(model, _decode(model, z_BZ[start : start + size], config, some))
     return sentences
-
-
-def encode_text(model: TextAutoencoder, sentences: Sequence[str]) -> Gaussian:
-    """q(z|x) of whitespace-tokenised sentences, on the model's device."""
-    with evaluating(model):
-        found = [
-            model.encode(text_batch(model.vocabulary, sentences[start : start + CHUNK]).to(model.device))
-            for start in range(0, len(sentences), CHUNK)
-        ]
-    return Gaussian(torch.cat([some.mean for some in found]), torch.cat([some.log_variance for some in found]))
 
 
 def _decode(model: TextModel, z_BZ: Tensor, config: DecodingConfig, random: SentenceRandom) -> Tensor:

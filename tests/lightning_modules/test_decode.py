@@ -15,9 +15,9 @@ from lightning_modules import Autoencoder
 from lightning_modules.backbone.decoder import DecoderConfig
 from lightning_modules.decoding import decode as module
 from lightning_modules.decoding.beam import beam_search
-from lightning_modules.decoding.decode import DecodingConfig, decode, encode_text
+from lightning_modules.decoding.decode import DecodingConfig, decode
 from lightning_modules.decoding.search import greedy, sample
-from lightning_modules.decoding.text import text_batch, to_text
+from lightning_modules.decoding.text import to_text
 from lightning_modules.randomness import SentenceRandom
 
 
@@ -62,17 +62,6 @@ def test_words_are_drawn_by_the_models_seed_where_no_other_is_given(writer: Auto
 
 def test_nothing_is_decoded_from_no_latents(writer: Autoencoder) -> None:
     assert decode(writer, torch.zeros(0, 6)) == []
-
-
-def test_posteriors_of_text_are_those_of_sentences_alone(writer: Autoencoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CHUNK", 2)
-    texts = ["w1 w2 w3", "w4", "w5 w5 w19 w0 w1", "w2 w9", "w7"]
-    found = encode_text(writer, texts)
-    for row, text in enumerate(texts):
-        with torch.no_grad():
-            alone = writer.encode(text_batch(writer.vocabulary, [text]))
-        torch.testing.assert_close(found.mean[row], alone.mean[0])
-        torch.testing.assert_close(found.log_variance[row], alone.log_variance[0])
 
 
 @pytest.mark.parametrize(
