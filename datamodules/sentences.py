@@ -27,20 +27,48 @@ def each_line(file: str | Path | None) -> Iterator[str]:
     Raises:
         UsageError: It cannot be read, is empty, or has an empty line; at that line.
     """
-    source, number = "standard input" if file is None else file, 0
+    for number, line in _lines(file):
+        sentence = " ".join(line.split())
+        require(sentence != "", f"{_name(file)}, line {number}, is empty: give a sentence a line")
+        yield sentence
+
+
+def read_columns(file: str | Path, *names: str) -> list[list[str]]:
+    """The rows of a UTF-8 file of columns between tabs, whitespace-tokenised.
+
+    Args:
+        file: Without a header.
+        names: Of the columns, for the message.
+
+    Raises:
+        UsageError: It cannot be read, is empty, or a row has another number of columns, or an empty one.
+    """
+    rows = []
+    for number, line in _lines(file):
+        row = [" ".join(cell.split()) for cell in line.split("\t")]
+        complete = len(row) == len(names) and all(row)
+        require(complete, f"{file}, line {number}, is no row of {'<TAB>'.join(names)}: {' | '.join(row)}")
+        rows.append(row)
+    return rows
+
+
+def _lines(file: str | Path | None) -> Iterator[tuple[int, str]]:
+    """Lines and their numbers."""
+    source, number = _name(file), 0
     try:
         with nullcontext(sys.stdin) if file is None else Path(file).open("rb") as lines:
             for number, line in enumerate(lines, start=1):
-                text = line if isinstance(line, str) else line.decode("utf-8-sig" if number == 1 else "utf-8")
-                sentence = " ".join(text.split())
-                require(sentence != "", f"{source}, line {number}, is empty: give a sentence a line")
-                yield sentence
+                yield number, line if isinstance(line, str) else line.decode("utf-8-sig" if number == 1 else "utf-8")
     except OSError as error:
         raise UsageError(f"{source} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         where = "" if file is None else f" in line {number}"
         raise UsageError(f"{source} is not UTF-8 text ({error.reason}{where}): convert it") from error
     require(number > 0, f"{source} is empty: give a sentence a line" + (", or as arguments" if file is None else ""))
+
+
+def _name(file: str | Path | None) -> str:
+    return "standard input" if file is None else str(file)
 
 
 def known_rows(sentences: Sequence[str], vocabulary: Tokenizer, source: str) -> list[int]:
