@@ -80,6 +80,7 @@ def daae(
     rows = [
         Row(what.format(kind), seconds["published"], seconds[kind], target, f"{tokens / seconds[kind]:,.0f} tokens/s")
         for kind, target in zip(("fp32", "bf16-mixed"), targets, strict=False)
+        if kind in seconds
     ]
     least = daae_products(sizes, sentences, length) / matrix_rate(torch.device("cpu"))
     what = f"DAAE training step, {name}, in fp32; its matrix products alone at the rate of a large one"
@@ -117,6 +118,7 @@ def smim(sizes: Sizes, batches: int, repeats: int, sentences: int = 20) -> list[
             f"{tokens / seconds[kind]:,.0f} real tokens/s; {note}",
         )
         for kind, target in (("fp32", 2.0), ("bf16-mixed", 3.5))
+        if kind in seconds
     ]
 
 
