@@ -30,6 +30,7 @@ COMMANDS = {
     "word-dropout": "word_dropout_command",
     "encode": "encode_command",
     "probe": "probe_command",
+    "answer": "answer_command",
     "sample": "sample_command",
     "reconstruct": "reconstruct_command",
     "interpolate": "interpolate_command",
@@ -55,6 +56,7 @@ train and measure (a configuration is a YAML file or the name of an experiment)
 use a trained model (needs neither data nor configuration)
   encode       latents of sentences:           textae encode --run runs/daae_reviews FILE --output latents.npy
   probe        classes in the latents:         textae probe --run runs/daae_reviews --train SENTENCES LABELS
+  answer       questions:                      textae answer --run runs/smim_qa_yahoo "how do you start a car ?"
   sample       sentences from the prior:       textae sample --run runs/daae_reviews
   reconstruct  sentences through the latent:   textae reconstruct --run runs/daae_reviews "the soup was cold ."
   interpolate  between two sentences:          textae interpolate --run runs/daae_reviews "SENTENCE" "SENTENCE"

@@ -51,6 +51,13 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, verbs in (("singular", {"is", "was"}), ("plural", {"are", "were"})):
         sentences = [sentence for sentence in drawn if verbs & set(sentence.split())]
         (folder / f"{name}.txt").write_text("\n".join(sentences) + "\n")
+    labels = ["past" if {"was", "were"} & set(sentence.split()) else "other" for sentence in drawn]
+    (folder / "sentences.txt").write_text("\n".join(drawn) + "\n")
+    (folder / "labels.txt").write_text("\n".join(labels) + "\n")
+    pairs = [f"{row % 2}\t{sentence}\t{drawn[row % 7]}" for row, sentence in enumerate(drawn)]
+    (folder / "pairs.tsv").write_text("\n".join(pairs) + "\n")
+    answers = [f"{int(row % 4 == 0)}\tquestion {row // 4} ?\t{sentence}" for row, sentence in enumerate(drawn)]
+    (folder / "answers.tsv").write_text("\n".join(answers) + "\n")
     return folder
 
 
