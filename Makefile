@@ -19,7 +19,7 @@ BIN := $(VENV)/bin
 export DATA_DIR
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train seeds grid sweep submit results compare tradeoff word-dropout-sweep test test-all lint types data evaluate sample bench clean
+.PHONY: help setup train seeds grid sweep submit results compare tradeoff word-dropout-sweep test test-all lint types data evaluate sample explore bench clean
 
 help: ## show what there is
 	@echo "make train [EXP=$(EXP)] [DATA_DIR=folder of corpora] [ARGS=\"--trainer.max_epochs=3 ...\"]"
@@ -74,6 +74,9 @@ evaluate: setup ## the whole protocol on the newest run of an experiment (EXP or
 
 sample: setup ## sentences from the prior of the newest run (EXP or RUN)
 	@$(BIN)/textae sample --run "$(RUN)" $(ARGS)
+
+explore: setup ## a page in the browser on which to explore the latent space of the newest run (EXP or RUN)
+	@$(BIN)/textae explore --run "$(RUN)" $(ARGS)
 
 data: setup ## fetch and prepare the corpus of an experiment ahead of a job, and describe it
 	@$(BIN)/textae data --config $(EXP) $(ARGS)

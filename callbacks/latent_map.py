@@ -13,6 +13,7 @@ from callbacks.latents import labelled_means
 from callbacks.tables import log_picture, run_folder
 from datamodules.errors import require
 from lightning_modules import TextAutoencoder
+from lightning_modules.decoding.exploration import principal_axes
 
 
 class LatentMap(Callback):
@@ -48,11 +49,9 @@ def _project(z_BZ: Tensor) -> tuple[Tensor, str]:
     """(B, 2) points, and what they are."""
     if z_BZ.shape[1] <= 2:
         return torch.nn.functional.pad(z_BZ, (0, 2 - z_BZ.shape[1])), "posterior means"
-    centred = z_BZ - z_BZ.mean(0)
-    _, singular, directions = torch.linalg.svd(centred, full_matrices=False)
-    share = float(singular[:2].square().sum() / singular.square().sum().clamp(min=1e-30))
-    points = centred @ directions[:2].T
-    points = torch.nn.functional.pad(points, (0, 2 - points.shape[1]))  # of one sentence there is but one component
+    center_Z, axes_Z2 = principal_axes(z_BZ)
+    points = (z_BZ - center_Z) @ axes_Z2
+    share = float(points.square().sum() / (z_BZ - center_Z).square().sum().clamp(min=1e-30))
     return points, f"posterior means, first two principal components ({share:.0%} of the variance)"
 
 

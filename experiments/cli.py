@@ -29,6 +29,7 @@ COMMANDS = {
     "tradeoff": "tradeoff_command",
     "word-dropout": "word_dropout_command",
     "encode": "encode_command",
+    "explore": "explore_command",
     "probe": "probe_command",
     "answer": "answer_command",
     "sample": "sample_command",
@@ -54,6 +55,7 @@ train and measure (a configuration is a YAML file or the name of an experiment)
   word-dropout KL by keep rate:      textae word-dropout runs/svae_reviews --output word_dropout.png
 
 use a trained model (needs neither data nor configuration)
+  explore      a page in the browser:          textae explore --run runs/daae_reviews
   encode       latents of sentences:           textae encode --run runs/daae_reviews FILE --output latents.npy
   probe        classes in the latents:         textae probe --run runs/daae_reviews --train SENTENCES LABELS
   answer       questions:                      textae answer --run runs/smim_qa_yahoo "how do you start a car ?"
