@@ -12,6 +12,7 @@ from rich.table import Table
 
 from callbacks.provenance import provenance
 from experiments.bench.decoding import corruption, decoding
+from experiments.bench.encoding import encoding
 from experiments.bench.framework import framework
 from experiments.bench.importance import importance
 from experiments.bench.large_vocabulary import large_vocabulary
@@ -31,6 +32,7 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "neighbors": neighbors,
     "framework": framework,
     "preparation": preparation,
+    "encoding": encoding,
     "scaling": scaling,
 }
 

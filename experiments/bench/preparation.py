@@ -9,6 +9,8 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +78,19 @@ def _measure(folder: str) -> dict[str, float]:
     from datamodules import TextFolder
     from datamodules.vocabulary import VocabularyConfig
 
+    with anonymous_peak() as most:
+        start = time.perf_counter()
+        data = TextFolder(data_dir=folder, vocabulary=VocabularyConfig(size=10_000))
+        data.prepare_data()
+        data.setup("fit")
+        next(iter(data.train_dataloader()))
+        seconds = time.perf_counter() - start
+    return {"seconds": seconds, "megabytes": most[0]}
+
+
+@contextmanager
+def anonymous_peak() -> Iterator[list[float]]:
+    """A list of one number, the most `anonymous_megabytes` seen within."""
     most, done = [0.0], threading.Event()
 
     def look() -> None:
@@ -84,15 +99,11 @@ def _measure(folder: str) -> dict[str, float]:
 
     looking = threading.Thread(target=look)
     looking.start()
-    start = time.perf_counter()
-    data = TextFolder(data_dir=folder, vocabulary=VocabularyConfig(size=10_000))
-    data.prepare_data()
-    data.setup("fit")
-    next(iter(data.train_dataloader()))
-    seconds = time.perf_counter() - start
-    done.set()
-    looking.join()
-    return {"seconds": seconds, "megabytes": most[0]}
+    try:
+        yield most
+    finally:
+        done.set()
+        looking.join()
 
 
 def anonymous_megabytes() -> float:

@@ -19,6 +19,7 @@ from datamodules.batch import TokenBatch
 from datamodules.vocabulary import BOS, EOS
 from experiments.bench.__main__ import BENCHMARKS, main
 from experiments.bench.decoding import Ending, corruption, decoding, to_the_limit
+from experiments.bench.encoding import encoding
 from experiments.bench.framework import framework
 from experiments.bench.importance import estimate, importance, made
 from experiments.bench.large_vocabulary import large_vocabulary
@@ -205,6 +206,11 @@ def test_small_benchmarks_of_preparation_give_their_rows() -> None:
     rows = preparation(sentences=300, against=600)
     assert [row.reference for row in rows[:3]] == [60.0, 5.0, 1500.0]
     assert 10 < rows[2].ours < 1500 and rows[3].reference == pytest.approx(1.3 * rows[2].ours)
+
+
+def test_a_small_benchmark_of_encoding_gives_its_row() -> None:
+    [row] = encoding(sentences=600, against=300)
+    assert "600 sentences" in row.what and "sentences/s" in row.note and 10 < row.ours < 2000
 
 
 def test_a_small_benchmark_of_the_vocabulary_gives_its_row() -> None:
