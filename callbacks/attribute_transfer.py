@@ -12,7 +12,7 @@ from rich.table import Table
 from callbacks.attached import callbacks_of, corpus_of
 from callbacks.attribute_data import AttributeData, attribute_data, check_attribute
 from callbacks.attribute_files import AttributeFiles
-from callbacks.attribute_judges import GrammarJudge, Judge, bleu, learned_judge
+from callbacks.attribute_judges import GrammarJudge, Judge, learned_judge
 from callbacks.classifier_judge import ClassifierConfig
 from callbacks.language_judge import JudgeConfig
 from callbacks.measured import log_figure
@@ -21,6 +21,7 @@ from datamodules import Reviews, TextDataModule
 from datamodules.errors import require
 from lightning_modules import TextAutoencoder, TextModel
 from lightning_modules.decoding.arithmetic import attribute_vector, moved, sentence_means
+from lightning_modules.metrics.bleu import bleu
 
 COPY = "copy"
 Row = dict[str, Any]

@@ -24,7 +24,7 @@ from lightning_modules.metrics.mutual_information import (
     MutualInformation,
     MutualInformationError,
 )
-from lightning_modules.metrics.sentence_mean import SentenceMean
+from lightning_modules.metrics.sentence_mean import SentenceMean, grouped
 
 
 class LatentDiagnostics(Callback):
@@ -68,7 +68,7 @@ class LatentDiagnostics(Callback):
                 "aggregate_posterior_kl": AggregatePosteriorKL(),
                 "aggregate_posterior_kl/error": AggregatePosteriorKLError(),
             }
-            self.information = MetricCollection(dict(figures), compute_groups=[list(figures)]).to(device)
+            self.information = grouped(figures).to(device)
 
     def on_test_batch_end(
         self,

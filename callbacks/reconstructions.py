@@ -6,8 +6,6 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
-from torchmetrics import MeanMetric
-from torchmetrics.text import BLEUScore
 
 from callbacks.latents import draw_rows, read_batch
 from callbacks.tables import log_table
@@ -17,6 +15,8 @@ from lightning_modules import TextAutoencoder
 from lightning_modules.decoding.reconstruction import reconstructions
 from lightning_modules.decoding.search import evaluating, reconstruct
 from lightning_modules.decoding.text import batch_text, to_text
+from lightning_modules.metrics.bleu import CorpusBleu, CorpusBleuError
+from lightning_modules.metrics.sentence_mean import SentenceError, SentenceMean, grouped
 
 
 class Reconstructions(Callback):
@@ -24,7 +24,7 @@ class Reconstructions(Callback):
 
     At each validation and test: `samples/reconstructions.txt` and a W&B table of some sentences, where there is a
     posterior density also as they come back from a sample of it and from a perturbed one (Livne et al. 2020, Table 11).
-    In a test also `test/reconstruction_bleu` (corpus BLEU-4 over the split, torchmetrics, 0 to 1) and
+    In a test also `test/reconstruction_bleu` (corpus BLEU-4 over the split, not smoothed, 0 to 1) and
     `test/reconstruction_exact` (share of sentences that come back word for word). A language model has no way back
     from a latent: nothing is done.
 
@@ -38,8 +38,8 @@ class Reconstructions(Callback):
         require(shown >= 0, f"Reconstructions' shown is {shown}: give 0 or more")
         self.shown = shown
         self.perturbation = perturbation
-        self.bleu = BLEUScore(n_gram=4)
-        self.exact = MeanMetric()
+        self.bleu = grouped({"reconstruction_bleu": CorpusBleu(), "reconstruction_bleu/error": CorpusBleuError()})
+        self.exact = grouped({"reconstruction_exact": SentenceMean(), "reconstruction_exact/error": SentenceError()})
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Shows some sentences of the validation split."""
@@ -60,18 +60,18 @@ class Reconstructions(Callback):
             return
         sentences = batch_text(pl_module.vocabulary, batch)
         decoded = to_text(pl_module, reconstruct(pl_module, batch))
-        self.bleu.to(pl_module.device).update(decoded, [[sentence] for sentence in sentences])
+        self.bleu.to(pl_module.device).update(decoded, sentences)
         same = [float(mine == true) for mine, true in zip(decoded, sentences, strict=True)]
-        self.exact.to(pl_module.device).update(torch.tensor(same))
+        self.exact.to(pl_module.device).update(torch.tensor(same, device=pl_module.device))
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Logs the figures of all ranks' sentences, and shows some."""
         if not isinstance(pl_module, TextAutoencoder):
             return
-        pl_module.log("test/reconstruction_bleu", self.bleu.compute(), sync_dist=True)
-        pl_module.log("test/reconstruction_exact", self.exact.compute(), sync_dist=True)
-        self.bleu.reset()
-        self.exact.reset()
+        for figures in (self.bleu, self.exact):
+            for name, value in figures.compute().items():
+                pl_module.log(f"test/{name}", value.float(), sync_dist=True)
+            figures.reset()
         self._show(trainer, pl_module, "test")
 
     def _show(self, trainer: Trainer, pl_module: LightningModule, split: str) -> None:

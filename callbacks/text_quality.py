@@ -13,8 +13,7 @@ import torch
 from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
-from torchmetrics import MeanMetric
-from torchmetrics.text import BLEUScore
+from torchmetrics import MetricCollection
 
 from callbacks.attached import corpus_of
 from callbacks.latents import CHUNK, draw_rows
@@ -26,9 +25,9 @@ from lightning_modules import TextAutoencoder, TextModel
 from lightning_modules.backbone.posterior import Gaussian
 from lightning_modules.decoding.search import evaluating, greedy, sample
 from lightning_modules.decoding.text import batch_text, to_text
+from lightning_modules.metrics.bleu import ORDERS, CorpusBleu, CorpusBleuError
+from lightning_modules.metrics.sentence_mean import SentenceError, SentenceMean, grouped
 from lightning_modules.randomness import SentenceRandom
-
-BLEU_ORDERS = (1, 2, 3, 4)
 
 
 class TextQuality(Callback):
@@ -37,7 +36,7 @@ class TextQuality(Callback):
     Reconstructions are decoded `greedy` or `sampled`, from the posterior's `mean` or from a draw of the `posterior`;
     of each of these four ways, as `<way>` in `greedy_mean`, `sampled_mean`, `greedy_posterior`, `sampled_posterior`:
 
-    - `test/bleu_1_<way>` to `test/bleu_4_<way>`: corpus BLEU over the split (torchmetrics, not smoothed, 0 to 1);
+    - `test/bleu_1_<way>` to `test/bleu_4_<way>`: corpus BLEU over the split (not smoothed, 0 to 1);
     - `test/exact_<way>`: share of sentences that come back word for word.
 
     A deterministic model has no posterior to draw from, a language model no reconstructions at all.
@@ -61,14 +60,23 @@ class TextQuality(Callback):
         require(hypotheses > 0, f"hypotheses is {hypotheses}: give 1 or more")
         self.samples = samples
         self.hypotheses = hypotheses
-        self.bleu: dict[str, BLEUScore] = {}
-        self.exact: dict[str, MeanMetric] = {}
+        self.bleu: dict[str, MetricCollection] = {}
+        self.exact: dict[str, MetricCollection] = {}
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts anew."""
         ways = _ways(pl_module)
-        self.bleu = {f"bleu_{order}_{way}": BLEUScore(n_gram=order) for way in ways for order in BLEU_ORDERS}
-        self.exact = {f"exact_{way}": MeanMetric() for way in ways}
+        orders = range(1, ORDERS + 1)
+        self.bleu = {
+            way: grouped(
+                {f"bleu_{order}_{way}": CorpusBleu(order) for order in orders}
+                | {f"bleu_{order}_{way}/error": CorpusBleuError(order) for order in orders}
+            )
+            for way in ways
+        }
+        self.exact = {
+            way: grouped({f"exact_{way}": SentenceMean(), f"exact_{way}/error": SentenceError()}) for way in ways
+        }
 
     def on_test_batch_end(
         self,
@@ -83,19 +91,18 @@ class TextQuality(Callback):
         if not isinstance(pl_module, TextAutoencoder):
             return
         sentences = batch_text(pl_module.vocabulary, batch)
-        references = [[sentence] for sentence in sentences]
         for way, decoded in reconstructions(pl_module, batch).items():
             # On the CPU, where BLEU counts n-gram by n-gram, until they are reduced over ranks.
-            for order in BLEU_ORDERS:
-                self.bleu[f"bleu_{order}_{way}"].update(decoded, references)
+            self.bleu[way].update(decoded, sentences)
             same = [float(mine == true) for mine, true in zip(decoded, sentences, strict=True)]
-            self.exact[f"exact_{way}"].update(torch.tensor(same))
+            self.exact[way].update(torch.tensor(same))
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Logs the figures of all ranks' sentences; the first rank samples new ones."""
         assert isinstance(pl_module, TextModel)
-        for name, score in (self.bleu | self.exact).items():
-            pl_module.log(f"test/{name}", score.to(pl_module.device).compute(), sync_dist=True)
+        for figures in (*self.bleu.values(), *self.exact.values()):
+            for name, value in figures.to(pl_module.device).compute().items():
+                pl_module.log(f"test/{name}", value.float(), sync_dist=True)
         if not trainer.is_global_zero:
             return
         written = prior_sentences(pl_module, self.samples)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
-from torchmetrics import Metric
+from torchmetrics import Metric, MetricCollection
 
 
 class SentenceMean(Metric):
@@ -52,3 +54,8 @@ class MonteCarloError(SentenceMean):
     def compute(self) -> Tensor:
         """From the sentences' own Monte Carlo errors, which are independent."""
         return self.squares.sqrt() / self.count
+
+
+def grouped(figures: Mapping[str, Metric]) -> MetricCollection:
+    """Metrics by name that differ in what they compute of the same state, which is kept and updated once."""
+    return MetricCollection(dict(figures), compute_groups=[list(figures)])

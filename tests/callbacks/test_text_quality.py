@@ -20,6 +20,7 @@ from lightning_modules.backbone.encoder import EncoderConfig
 from lightning_modules.backbone.layers import EmbeddingConfig
 from lightning_modules.decoding.search import greedy, sample
 from lightning_modules.decoding.text import text_batch, to_text
+from lightning_modules.metrics.bleu import CorpusBleuError
 from lightning_modules.randomness import SentenceRandom
 
 Make = Callable[..., Any]
@@ -88,6 +89,11 @@ def check_reconstructions(figures: dict[str, float], written: dict[str, list[str
     for way, sentences in written.items():
         exact = sum(mine == theirs for mine, theirs in zip(sentences, true, strict=True)) / len(true)
         assert figures[f"test/exact_{way}"] == pytest.approx(exact, abs=1e-6)
+        binomial = (exact * (1 - exact) / (len(true) - 1)) ** 0.5
+        assert figures[f"test/exact_{way}/error"] == pytest.approx(binomial, abs=1e-6)
+        error = CorpusBleuError(1)
+        error.update(sentences, true)
+        assert figures[f"test/bleu_1_{way}/error"] == pytest.approx(float(error.compute()), abs=1e-6, nan_ok=True)
         for n in (1, 2, 3, 4):
             expected = corpus_bleu_by_hand(sentences, true, n)
             assert figures[f"test/bleu_{n}_{way}"] == pytest.approx(expected, abs=1e-6)
@@ -107,7 +113,7 @@ def test_reconstructions_by_definition(
     best = figures["test/bleu_4_greedy_mean"]
     assert 0 < figures["test/bleu_4_sampled_posterior"] < best < figures["test/bleu_1_greedy_mean"] < 1
     names = {name.removeprefix("test/") for name in figures if "reconstruction" not in name}
-    names = {name for name in names if not name.endswith("/sentences")}
+    names = {name for name in names if not name.endswith(("/sentences", "/error"))}
     assert names <= QUANTITIES.keys() and len(names) == 4 * 5 + 5
 
 
