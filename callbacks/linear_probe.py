@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -56,7 +57,8 @@ def probe(
     Raises:
         UsageError: There are fewer than two classes, or a class or the folds are too small.
     """
-    check_classes(labels, folds)
+    check_classes(labels, folds, nested=test is None)
+    require(0 <= seed < 2**32, f"seed is {seed}: give a number from 0 to {2**32 - 1}")
     given = np.asarray(labels)
     search = _search(sparse.issparse(features), folds, seed)
     with warnings.catch_warnings():
@@ -64,14 +66,14 @@ def probe(
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
         if test is not None:
             search.fit(features, given)
-            return _figures(search.predict(test[0]), np.asarray(test[1]), [_strength(search)])
+            return _figures(search.predict(test[0]), np.asarray(test[1]), set(labels), [_strength(search)])
         predicted, strengths = np.empty_like(given), []
         parts = StratifiedKFold(folds, shuffle=True, random_state=seed)
         for others, held_out in parts.split(np.zeros(len(given)), given):
             search.fit(features[others], given[others])
             predicted[held_out] = search.predict(features[held_out])
             strengths.append(_strength(search))
-    return _figures(predicted, given, strengths)
+    return _figures(predicted, given, set(labels), strengths)
 
 
 def pair_features(first: Any, second: Any) -> Any:
@@ -94,15 +96,18 @@ def majority(labels: Sequence[str], test: Sequence[str]) -> float:
     return sum(label == most for label in test) / len(test)
 
 
-def check_classes(labels: Sequence[str], folds: int) -> None:
-    """Raises a UsageError where cross-validation has nothing to tell apart."""
-    counts = Counter(labels)
+def check_classes(labels: Sequence[str], folds: int, nested: bool) -> None:
+    """Raises a UsageError where a part of a cross-validation, or of one within another, would have one class alone."""
+    counts = sorted(Counter(labels).values(), reverse=True)
     require(
-        len(counts) > 1, f"every label is {next(iter(counts), 'missing')}: a probe tells two classes apart, or more"
+        len(counts) > 1, f"every label is {next(iter(labels), 'missing')}: a probe tells two classes apart, or more"
     )
     require(folds > 1, f"folds is {folds}: give 2 or more")
-    largest = max(counts.values())
-    require(folds <= largest, f"folds is {folds}, and no class has more than {largest} sentences: give fewer folds")
+    left = counts[0] - math.ceil(counts[0] / folds) if nested else counts[0]
+    within = " within another" if nested else ""
+    require(folds <= left, f"folds is {folds}, and no class has more than {left} sentences to cut{within}: give fewer")
+    least = 3 if nested else 2
+    require(counts[1] >= least, f"only one class has {least} sentences or more, which a cross-validation{within} takes")
 
 
 def _search(is_sparse: bool, folds: int, seed: int) -> Any:
@@ -118,7 +123,9 @@ def _strength(search: Any) -> float:
     return float(search.best_params_["logisticregression__C"])
 
 
-def _figures(predicted: npt.NDArray[Any], true: npt.NDArray[Any], strengths: list[float]) -> ProbeFigures:
-    binary = set(true) <= {"0", "1"}
-    f1 = f1_score(true, predicted, **({"pos_label": "1"} if binary else {"average": "macro"}))
+def _figures(
+    predicted: npt.NDArray[Any], true: npt.NDArray[Any], classes: set[str], strengths: list[float]
+) -> ProbeFigures:
+    counted = ["1"] if classes == {"0", "1"} else None
+    f1 = f1_score(true, predicted, labels=counted, average="macro", zero_division=0)
     return ProbeFigures(float((predicted == true).mean()), float(f1), float(np.median(strengths)))

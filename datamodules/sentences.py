@@ -56,15 +56,15 @@ def _lines(file: str | Path | None) -> Iterator[tuple[int, str]]:
     """Lines and their numbers."""
     source, number = _name(file), 0
     try:
-        with nullcontext(sys.stdin) if file is None else Path(file).open("rb") as lines:
+        # As bytes, for what text standard input is decoded to depends on the locale.
+        with nullcontext(getattr(sys.stdin, "buffer", sys.stdin)) if file is None else Path(file).open("rb") as lines:
             for number, line in enumerate(lines, start=1):
                 yield number, line if isinstance(line, str) else line.decode("utf-8-sig" if number == 1 else "utf-8")
     except OSError as error:
         raise UsageError(f"{source} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        where = "" if file is None else f" in line {number}"
-        raise UsageError(f"{source} is not UTF-8 text ({error.reason}{where}): convert it") from error
-    require(number > 0, f"{source} is empty: give a sentence a line" + (", or as arguments" if file is None else ""))
+        raise UsageError(f"{source} is not UTF-8 text ({error.reason} in line {number}): convert it") from error
+    require(number > 0, f"{source} is empty: give a sentence a line")
 
 
 def _name(file: str | Path | None) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import signal
+import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -26,6 +28,7 @@ def run(args: list[str]) -> None:
     model = load_with_latent(options)
     if options.samples is not None and not model.stochastic:
         raise UsageError(f"{type(model).__name__} has no posterior density to draw from: leave out --samples")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no part of a file is left
     written = 0
     with latent_file(options.output) as file, _progress() as progress:
         task = progress.add_task("sentences", total=_line_count(options.sentences))

@@ -24,10 +24,13 @@ LOOPBACK = "127.0.0.1"
 def run(args: list[str]) -> None:
     """Serves the page until it is interrupted."""
     options = _parser().parse_args(args)
+    require(0 < options.port < 65_536, f"--port is {options.port}: give 1 to 65535")
     require(find_spec("gradio") is not None, 'the page needs Gradio: pip install "textae[explore]"')
     model = load_with_latent(options)
     explorer = Explorer(model, _map_sentences(model, options), _attributes(model, options))
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before it is imported
+    for name in ("no_proxy", "NO_PROXY"):  # Gradio asks for its own page when it starts
+        os.environ[name] = ",".join(filter(None, (os.environ.get(name), LOOPBACK)))
     from experiments.explore_page import THEME, page
 
     title = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import html
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -91,7 +92,8 @@ def _answered(
             require_known(explorer.model, texts)
             return function(*texts, *values[sentences:])
         except UsageError as error:
-            raise gr.Error(str(error), print_exception=False) from error
+            # Gradio shows it as HTML.
+            raise gr.Error(html.escape(str(error)), print_exception=False) from error
 
     texts, others = given[:sentences], given[sentences:]
     events = [blocks.load, *(text.submit for text in texts), *(text.blur for text in texts)]

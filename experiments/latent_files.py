@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.lib import format as npy
 
-from datamodules.errors import UsageError
+from datamodules.errors import UsageError, require
 
 
 class LatentFile(Protocol):
@@ -89,7 +89,8 @@ def latent_file(name: str) -> Iterator[LatentFile]:
     Raises:
         UsageError: It cannot be written.
     """
-    partial = Path(f"{name}.partial")
+    partial = Path(f"{name}.{os.getpid()}.partial")
+    require(not Path(name).is_dir(), f"--output {name} cannot be written: it is a folder")
     try:
         with partial.open("w+b") as opened:
             file = LATENT_FILES[Path(name).suffix](opened)

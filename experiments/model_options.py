@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import torch
 from rich.console import Console
@@ -37,8 +38,11 @@ def load(options: argparse.Namespace) -> TextModel:
     """The model of `--run` or `--checkpoint`, on `--device`.
 
     Raises:
-        UsageError: There is no such model or device.
+        UsageError: There is no such model or device, or no place for `--output`.
     """
+    output = getattr(options, "output", None)
+    writable = output is None or (Path(output).absolute().parent.is_dir() and not Path(output).is_dir())
+    require(writable, f"--output {output} cannot be written: it is a folder, or its folder does not exist")
     return load_model(find_checkpoint(options.run, options.checkpoint), _device(options.device))
 
 

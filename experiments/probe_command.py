@@ -33,7 +33,7 @@ def run(args: list[str]) -> None:
     test = None if options.test is None else read_labelled(options.test)
     same = test is None or len(test[0]) == len(train[0])
     require(same, "--train and --test differ: give both sentences and labels, or both pairs")
-    check_classes(train[1], options.folds)
+    check_classes(train[1], options.folds, nested=test is None)
     model = load_with_latent(options)
     columns, labels = train
     seen, true = test or train

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 
 from datamodules.errors import require
 from datamodules.sentences import known_sentences, read_lines
@@ -21,6 +22,7 @@ def run(args: list[str]) -> None:
     """Prints a table of the changed sentences, and writes it as JSON where that is asked for."""
     options = _parser().parse_args(args)
     files = (options.first, options.second)
+    require(math.isfinite(options.scale), f"--scale is {options.scale}: give a number")
     require(None not in files, "give --from FILE --to FILE: sentences with the one value, and with the other")
     model = load_with_latent(options)
     first, second = (known_sentences(file, model.vocabulary) for file in files)

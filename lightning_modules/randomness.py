@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from datamodules.errors import require
+
 # Up to here NumPy, which starts an operation in half the time, makes the same integers faster than PyTorch's threads.
 FEW = 65_536
 _MASK = (1 << 64) - 1
@@ -45,6 +47,9 @@ class SentenceRandom:
             shape: Numbers of one sentence; those of a longer shape begin with those of a shorter one (last axis).
             sample: Which of several draws for the same purpose.
             first: Of a shape of two axes, how many rows are left out before those that are given.
+
+        Raises:
+            UsageError: More rows or columns than have numbers of their own.
         """
         # One after the other, so that no two of them can change places or cancel.
         key = 0
@@ -52,6 +57,10 @@ class SentenceRandom:
             key = _mix(key ^ _mix(part))
         columns = shape[-1] if shape else 1
         rows = math.prod(shape[:-1])
+        apart = first + rows <= 1 << 16 and (columns <= 1 << 16 or first + rows == 1)
+        require(
+            apart, f"{first + rows:,} times {columns:,} numbers a sentence: there are 65,536 draws of as many, at most"
+        )
         bits: Tensor
         if self.index.device.type == "cpu" and len(self.index) * rows * columns < FEW:
             bits = torch.from_numpy(_bits(self.index.numpy(), np.arange(first, first + rows), np.arange(columns), key))

@@ -17,7 +17,7 @@ from lightning_modules.randomness import SentenceRandom
 
 MARK = "?"
 # Yahoo Answers has line breaks as tags.
-TAG = re.compile(r"<[^<>]*>")
+TAG = re.compile(r"</?[A-Za-z][^<>]*>")
 
 
 def answer_distances(model: TextAutoencoder, questions: Sequence[str], answers: Sequence[str], seed: int = 0) -> Tensor:
@@ -65,7 +65,8 @@ def written_answers(
     posterior = encode_text(model, _unanswered(model, questions, [words] * len(questions)))
     random = SentenceRandom(torch.arange(len(questions), device=model.device), seed, -1)
     texts = decode(model, _drawn(model, posterior, random, "question"), decoding, random)
-    return [" ".join(TAG.sub(" ", text.partition(f" {MARK} ")[2]).split()) for text in texts]
+    # Of a text with spaces at both ends a mark may be the first word, or the last.
+    return [" ".join(TAG.sub(" ", f" {text} ".partition(f" {MARK} ")[2]).split()) for text in texts]
 
 
 def _asked(question: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -45,6 +46,7 @@ class DecodingConfig:
     def __post_init__(self) -> None:
         drawn = self.temperature != 0
         limited = self.top_k is not None or self.top_p != 1
+        require(math.isfinite(self.temperature), f"temperature is {self.temperature}: give a number")
         require(
             self.beam is None or not (drawn or limited),
             "a beam search draws no words: give beam, or temperature, top_k and top_p",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +18,11 @@ from lightning_modules.decoding.search import evaluating
 from lightning_modules.decoding.text import text_batch
 from lightning_modules.randomness import SentenceRandom
 
-# Sentences that are encoded at a time, and among how many those of like length are looked for.
-TOGETHER, WINDOW = 512, 16_384
-# Fewer of them where each has many numbers: samples times latent size.
-NUMBERS = 16_000_000
+# Sentences that are encoded at a time, and tokens, padding included.
+TOGETHER, TOKENS = 512, 65_536
+# Among how many sentences those of like length are looked for, and characters; fewer where each has many numbers
+# (samples times latent size).
+WINDOW, CHARACTERS, NUMBERS = 16_384, 8_000_000, 16_000_000
 
 
 def encode_text(model: TextAutoencoder, sentences: Sequence[str]) -> Gaussian:
@@ -51,21 +51,37 @@ def encode_stream(
     Yields:
         Some sentences and their latents in float32, (B, Z), or (B, K, Z) of samples.
     """
-    source, first, unknown = iter(sentences), 0, 0
+    first, unknown = 0, 0
     each = (model.latent_size,) if samples is None else (samples, model.latent_size)
-    window = max(1, min(WINDOW, NUMBERS // math.prod(each)))
-    while some := list(islice(source, window)):
+    for some in _windows(sentences, max(1, min(WINDOW, NUMBERS // math.prod(each)))):
         ids = [encoding.ids for encoding in model.vocabulary.encode_batch_fast(some)]
         unknown += sum(set(words) == {UNK} for words in ids)
-        by_length = np.argsort([len(words) for words in ids], kind="stable")
+        longest_first = np.argsort([-len(words) for words in ids], kind="stable")
         latents = np.empty((len(some), *each), dtype=np.float32)
-        for start in range(0, len(some), TOGETHER):
-            rows = by_length[start : start + TOGETHER]
+        start = 0
+        while start < len(some):
+            together = max(1, min(TOGETHER, TOKENS // (len(ids[longest_first[start]]) + 1)))
+            rows = longest_first[start : start + together]
+            start += together
             latents[rows] = _latents(model, [ids[row] for row in rows], first + rows, samples, seed)
         yield some, latents
         first += len(some)
     if unknown:
         warnings.warn(f"{unknown:,} of {first:,} sentences have no word that the model knows", stacklevel=2)
+
+
+def _windows(sentences: Iterable[str], count: int) -> Iterator[list[str]]:
+    """Lists of up to `count` sentences, or fewer long ones."""
+    some: list[str] = []
+    characters = 0
+    for sentence in sentences:
+        some.append(sentence)
+        characters += len(sentence)
+        if len(some) == count or characters >= CHARACTERS:
+            yield some
+            some, characters = [], 0
+    if some:
+        yield some
 
 
 def _latents(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
 
 from callbacks.linear_probe import STRENGTHS, bags_of_words, majority, pair_features, probe
 from datamodules.errors import UsageError
@@ -88,12 +89,49 @@ def test_the_majority_is_of_the_training_labels() -> None:
     [
         (["a"] * 6, 2, "every label is a"),
         (["a", "b"] * 3, 1, "folds is 1: give 2 or more"),
-        (["a", "b"] * 3, 4, "no class has more than 3 sentences"),
+        (["a", "b"] * 10, 10, "no class has more than 9 sentences to cut within another"),
+        (["a"] * 18 + ["b"] * 2, 3, "only one class has 3 sentences or more"),
     ],
 )
 def test_what_cannot_be_probed(labels: list[str], folds: int, said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        probe(FEATURES[:6], labels, folds=folds)
+        probe(FEATURES[: len(labels)], labels, folds=folds)
+
+
+def test_what_can_barely_be_probed() -> None:
+    """Where check_classes lets it pass, scikit-learn does, too, without a warning."""
+    for labels, folds in ((["a", "b"] * 10, 8), (["a"] * 17 + ["b"] * 3, 10), (["a"] * 9 + ["b"] * 3 + ["c"], 2)):
+        assert 0 <= probe(FEATURES[: len(labels)], labels, folds=folds).accuracy <= 1
+    test = FEATURES[:4], ["a", "b", "a", "b"]
+    assert probe(FEATURES[:12], ["a"] * 10 + ["b"] * 2, test, folds=10).strength > 0
+    with pytest.raises(UsageError, match="only one class has 2"):
+        probe(FEATURES[:12], ["a"] * 11 + ["b"], test, folds=10)
+    with pytest.raises(UsageError, match="no class has more than 10 sentences to cut: give fewer"):
+        probe(FEATURES[:12], ["a"] * 10 + ["b"] * 2, test, folds=11)
+
+
+def test_no_strength_is_chosen_by_the_labels_it_is_judged_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    fit, seen = GridSearchCV.fit, []
+
+    def spied(search: GridSearchCV, features: object, labels: object) -> object:
+        seen.append({tuple(row) for row in np.asarray(features).tolist()})
+        assert search.cv.shuffle and search.cv.random_state == 7
+        return fit(search, features, labels)
+
+    monkeypatch.setattr(GridSearchCV, "fit", spied)
+    probe(FEATURES, LABELS, folds=5, seed=7)
+    everything = {tuple(row) for row in FEATURES.tolist()}
+    held_out = [everything - rows for rows in seen]
+    assert len(held_out) == 5 and sum(map(len, held_out)) == 120 and set.union(*held_out) == everything
+
+
+def test_f1_is_of_class_1_where_training_has_0_and_1() -> None:
+    features = np.repeat([[-9.0], [0.0], [9.0]], 10, axis=0).astype(np.float32)
+    test = np.array([[-9.0], [0.0]], dtype=np.float32)
+    three = probe(features, ["0"] * 10 + ["1"] * 10 + ["2"] * 10, (test, ["0", "1"]), folds=2)
+    assert three.f1 == 1
+    two = probe(features, ["0"] * 10 + ["1"] * 20, (test, ["0", "0"]), folds=2)
+    assert two.accuracy == 0.5 and two.f1 == 0  # no class 1 to be found
 
 
 def test_classes_smaller_than_the_folds_do() -> None:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from models import WORDS, small
 from torch import Tensor
 
 from experiments import answer_command
 from experiments.answer_command import LENGTHS, rank, read_questions
+from lightning_modules import SentenceVAE
 
 Command = Callable[..., Any]
 # Wrong answers in one place, right ones in another; the number in an answer is its distance.
@@ -74,21 +77,17 @@ def test_random_distances_give_chance(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert found["mrr"] == pytest.approx(137 / 300, abs=4 * (0.09 / 2000) ** 0.5)
 
 
-def test_an_untrained_encoder_gives_chance(textae: Command, moved: Path, tmp_path: Path, sentences: Any) -> None:
-    """Answers whose label is drawn say nothing, whatever the encoder."""
-    generator = torch.Generator().manual_seed(1)
-    words = " ".join(sentences).split()
+def test_a_random_encoder_gives_chance(tmp_path: Path) -> None:
+    rng = random.Random(0)
     lines = []
-    for number in range(300):
-        drawn = torch.randint(len(words), (4, 6), generator=generator).tolist()
-        right = int(torch.randint(4, (1,), generator=generator))
-        question = " ".join(words[word] for word in drawn[0]) + f" {number}"
-        for row, ids in enumerate(drawn):
-            lines.append(f"{int(row == right)}\t{question}\t{' '.join(words[word] for word in ids[1:])}")
+    for number in range(400):
+        right, words = rng.randrange(4), " ".join(rng.choices(WORDS, k=5))
+        for row in range(4):
+            lines.append(f"{int(row == right)}\t{words} {number} ?\t{' '.join(rng.choices(WORDS, k=6))}")
     (tmp_path / "qa.tsv").write_text("\n".join(lines))
-    textae("answer", "--run", moved, "--rank", "qa.tsv", "--output", "found.json")
-    found = json.loads((tmp_path / "found.json").read_text())
-    assert found["p_at_1"] == pytest.approx(0.25, abs=4 * (0.25 * 0.75 / 300) ** 0.5)
+    found = rank(small(SentenceVAE), read_questions(str(tmp_path / "qa.tsv")))
+    assert found["p_at_1"] == pytest.approx(0.25, abs=4 * (0.25 * 0.75 / 400) ** 0.5)
+    assert found["mrr"] == pytest.approx(25 / 48, abs=4 * (0.09 / 400) ** 0.5)
 
 
 def test_written_answers_of_three_lengths(

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from signal import Signals
 from typing import Any
 
 import numpy as np
@@ -12,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from experiments import encode_command
 from experiments.latent_files import latent_file
 from lightning_modules.checkpoint import load_model
 from lightning_modules.decoding import encoding
@@ -74,10 +79,48 @@ def test_files_of_samples(suffix: str, tmp_path: Path) -> None:
 def test_lines_from_standard_input(
     textae: Command, moved: Path, lines: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO(lines.read_text()))
+    # A mark of the byte order and carriage returns, as a file may have them.
+    text = b"\xef\xbb\xbf" + lines.read_bytes().replace(b"\n", b"\r\n")
+    lines.write_bytes(text)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text), encoding="ascii", errors="surrogateescape"))
     textae("encode", "--run", moved, "--output", tmp_path / "piped.npy")
     textae("encode", "--run", moved, lines, "--output", tmp_path / "read.npy")
     np.testing.assert_array_equal(np.load(tmp_path / "piped.npy"), np.load(tmp_path / "read.npy"))
+
+
+def test_what_is_no_text_is_refused_from_standard_input_too(
+    textae: Command, moved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    piped = io.TextIOWrapper(io.BytesIO(b"the soup\ncaf\xe9\n"), encoding="ascii", errors="surrogateescape")
+    monkeypatch.setattr("sys.stdin", piped)
+    outcome = textae("encode", "--run", moved, "--output=z.npy", fails=True)
+    assert "standard input is not UTF-8 text" in outcome.error and "in line 2" in outcome.error
+
+
+def test_samples_and_their_seed(
+    textae: Command, moved: Path, lines: Path, sentences: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model: Any = load_model(moved / "checkpoints" / "best.ckpt")
+    model.stochastic = True  # its heads have a variance, which it does not use
+    monkeypatch.setattr(encode_command, "load_with_latent", lambda options: model)
+    output = lines.with_suffix(".npy")
+    printed = textae("encode", "--run", moved, lines, "--output", output, "--samples=3", "--seed=5").out
+    [(_, expected)] = list(encoding.encode_stream(model, sentences, samples=3, seed=5))
+    np.testing.assert_array_equal(np.load(output), expected)
+    assert "8 x 3 x 8 samples of q(z|x)" in printed and len(np.unique(expected)) == expected.size
+
+
+@pytest.mark.parametrize("signal", ["TERM", "INT"])
+def test_no_part_is_left_of_what_was_interrupted(moved: Path, tmp_path: Path, signal: str) -> None:
+    (tmp_path / "z.npy").write_text("of before")
+    command = [sys.executable, "-m", "experiments.cli", "encode", "--run", str(moved), "--output", "z.npy"]
+    with subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        end = time.monotonic() + 100
+        while not list(tmp_path.glob("z.npy.*partial")) and time.monotonic() < end:
+            time.sleep(0.05)
+        process.send_signal(getattr(Signals, f"SIG{signal}"))
+        assert process.wait(60) != 0
+    assert [file.name for file in tmp_path.glob("z*")] == ["z.npy"] and (tmp_path / "z.npy").read_text() == "of before"
 
 
 @pytest.mark.parametrize(
@@ -87,9 +130,14 @@ def test_lines_from_standard_input(
         ("", ["--output=z.npy"], "is empty: give a sentence a line"),
         (b"the soup\ncaf\xe9\n", ["--output=z.npy"], " in line 2): convert it"),
         ("the soup\n", ["--output=z.txt"], "give a name that ends in .npy or .parquet"),
-        ("the soup\n", ["--output=nowhere/z.npy"], "--output nowhere/z.npy cannot be written: No such file"),
+        (
+            "the soup\n",
+            ["--output=nowhere/z.npy"],
+            "--output nowhere/z.npy cannot be written: it is a folder, or its folder does not exist",
+        ),
         ("the soup\n", ["--output=z.npy", "--samples=0"], "--samples is 0: give 1 or more"),
         ("the soup\n", ["--output=z.npy", "--samples=2"], "Autoencoder has no posterior density to draw from"),
+        ("the soup\n", ["--output=folder.npy"], "--output folder.npy cannot be written: it is a folder"),
         ("the soup\n", [], "required: --output"),
     ],
 )
@@ -100,9 +148,8 @@ def test_bad_input_is_one_line(
     text: str | bytes,
     options: list[str],
     said: str,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.npy").mkdir()
     Path("lines.txt").write_bytes(text if isinstance(text, bytes) else text.encode())
     outcome = textae("encode", "--run", moved, "lines.txt", *options, fails=True)
     assert said in outcome.error and not list(tmp_path.glob("z*"))

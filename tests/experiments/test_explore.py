@@ -111,12 +111,25 @@ def test_an_attribute_is_a_slider(browser: Any) -> None:
     sentence, decoded = shown(browser, "textarea")
     type_into(sentence, "the soup was cold .")
     until(lambda: decoded.get_attribute("value"), "the soup was hot .")
+    from selenium.webdriver.common.keys import Keys
+
+    [slider] = shown(browser, "input[type=range]")
+    for _ in range(10):  # from 1 to 0
+        slider.send_keys(Keys.LEFT)
+    until(lambda: decoded.get_attribute("value"), "the soup was cold .")
 
 
 def test_samples_and_neighbours_are_shown(browser: Any) -> None:
     until(lambda: len(shown(browser, "button[role=tab]")), 4)
     open_tab(browser, "Around a sentence")
     until(lambda: "the soup was cold ." in page_text(browser), True)
+    from selenium.webdriver.common.keys import Keys
+
+    sigmas, count, _ = shown(browser, "input[type=range]")
+    sigmas.send_keys(Keys.HOME)
+    until(lambda: page_text(browser).split("sampled")[1].split("\n")[1:9], ["the soup was cold ."] * 8)
+    count.send_keys(Keys.HOME)
+    until(lambda: page_text(browser).count("the soup was cold ."), 1)
     open_tab(browser, "Map")
     until(lambda: len(shown(browser, "textarea")), 1)
     type_into(shown(browser, "textarea")[0], "never again")
@@ -126,8 +139,8 @@ def test_samples_and_neighbours_are_shown(browser: Any) -> None:
 
 def test_a_sentence_of_unknown_words_is_answered_with_a_message(browser: Any) -> None:
     until(lambda: len(shown(browser, "textarea")), 3)
-    type_into(shown(browser, "textarea")[0], "zebras")
-    said = "sentence 1 has no word that the model knows: zebras"
+    type_into(shown(browser, "textarea")[0], "<b>zebras</b>")
+    said = "sentence 1 has no word that the model knows: <b>zebras</b>"
     until(lambda: said in page_text(browser), True)
 
 
@@ -146,17 +159,23 @@ def test_the_page_is_for_this_machine_alone(address: str) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--port={port}"], "is taken: give another"),
+        (["--port=70000"], "--port is 70000: give 1 to 65535"),
+        (["--port=0"], "--port is 0: give 1 to 65535"),
         (["--sentences=one.txt"], "one.txt has one sentence: a map has two or more"),
         (["--attribute", "hot", "one.txt", "missing.txt"], "missing.txt cannot be read"),
     ],
 )
-def test_bad_input_is_one_line(
-    textae: Command, moved: Path, address: str, tmp_path: Path, options: list[str], said: str
-) -> None:
+def test_bad_input_is_one_line(textae: Command, moved: Path, tmp_path: Path, options: list[str], said: str) -> None:
     (tmp_path / "one.txt").write_text("never again\n")
     (tmp_path / "two.txt").write_text("never again\nthe soup was cold .\n")
-    given = [option.format(port=address.rsplit(":", 1)[1]) for option in options]
-    if not options[0].startswith("--sentences"):
-        given += ["--sentences=two.txt"]
-    assert said in textae("explore", "--run", moved, *given, fails=True).error
+    more = [] if options[0].startswith("--sentences") else ["--sentences=two.txt"]
+    assert said in textae("explore", "--run", moved, *options, *more, fails=True).error
+
+
+def test_a_port_that_is_taken_is_one_line(trained: Any, address: str) -> None:
+    port = address.rsplit(":", 1)[1]
+    command = [sys.executable, "-m", "experiments.cli", "explore", "--run", str(trained.run), "--port", port]
+    command += ["--sentences", str(trained.data / "train.txt")]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert ended.returncode == 1 and "Traceback" not in ended.stderr
+    assert ended.stderr.endswith(f"textae explore: --port {port} of 127.0.0.1 is taken: give another\n")

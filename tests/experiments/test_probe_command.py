@@ -71,7 +71,11 @@ def test_unknown_words_are_counted(textae: Command, moved: Path, files: Path) ->
             ["--train", "sentences.txt", "labels.txt", "--test", "pairs.tsv", "--folds=2"],
             "--train and --test differ",
         ),
-        ("", ["--train", "sentences.txt", "labels.txt"], "folds is 10, and no class has more than 6"),
+        (
+            "",
+            ["--train", "sentences.txt", "labels.txt"],
+            "folds is 10, and no class has more than 5 sentences to cut within another",
+        ),
         ("", [], "required: --train"),
     ],
 )

@@ -49,10 +49,10 @@ def test_an_answer_of_unknown_words_is_as_near_as_can_be_without_draws() -> None
 
 
 def test_an_answer_is_what_follows_the_first_mark(monkeypatch: pytest.MonkeyPatch) -> None:
-    texts = ["w1 ? a b ? c", "no mark", "w2 ? x <br> y < 3", "w3 ?"]
+    texts = ["w1 ? a b ? c", "no mark", "w2 ? x <br> y < 3", "w3 ?", "? yes", "? a ? b", "w ? i <3 you , 6 > 5 <br />"]
     monkeypatch.setattr(module, "decode", lambda *given: texts)
-    written = written_answers(small(SentenceVAE), ["w1"] * 4, 5, DecodingConfig())
-    assert written == ["a b ? c", "", "x y < 3", ""]
+    written = written_answers(small(SentenceVAE), ["w1"] * len(texts), 5, DecodingConfig())
+    assert written == ["a b ? c", "", "x y < 3", "", "yes", "a ? b", "i <3 you , 6 > 5"]
 
 
 @pytest.mark.parametrize("family", [SentenceVAE, Autoencoder])

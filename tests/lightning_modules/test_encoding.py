@@ -87,3 +87,17 @@ def test_what_says_nothing_is_counted() -> None:
     with pytest.warns(UserWarning, match="2 of 3 sentences have no word that the model knows"):
         [(_, latents)] = list(encode_stream(small(SentenceVAE), ["never seen", "w1 seen", "seen"]))
     assert len(latents) == 3
+
+
+def test_long_sentences_are_fewer_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small(SentenceVAE)
+    truth = np.concatenate([latents for _, latents in encode_stream(model, TEXTS)])
+    sizes: list[tuple[int, int]] = []
+    encode = model.encode
+    monkeypatch.setattr(model, "encode", lambda batch: sizes.append(tuple(batch.targets.shape)) or encode(batch))
+    monkeypatch.setattr(module, "TOKENS", 8)
+    found = np.concatenate([latents for _, latents in encode_stream(model, TEXTS)])
+    np.testing.assert_allclose(found, truth, rtol=1e-4, atol=1e-5)
+    assert sum(rows for rows, _ in sizes) == 7 and all(rows == 1 or rows * steps <= 8 for rows, steps in sizes)
+    monkeypatch.setattr(module, "CHARACTERS", 10)
+    assert [len(some) for some, _ in encode_stream(model, TEXTS)] == [2, 1, 3, 1]
