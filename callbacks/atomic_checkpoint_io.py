@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -41,8 +43,15 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         except (OSError, RuntimeError) as error:  # torch has an error of its own for a full disk
             if isinstance(error.__context__, KeyboardInterrupt):  # of which torch makes one, too
                 raise error.__context__ from None
-            kept = f"the one before it is whole ({target})" if target.exists() else "there is none before it"
+            whole = sorted(file.name for file in target.parent.glob("*.ckpt")) if target.parent.is_dir() else []
+            kept = (
+                f"{' and '.join(whole)} of before {'are' if whole[1:] else 'is'} whole"
+                if whole
+                else "there is none yet"
+            )
             reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            if _is_full(target.parent):
+                reason = os.strerror(errno.ENOSPC)
             raise UsageError(
                 f"a checkpoint cannot be written to {target.parent}: {reason}; {kept}. Make room there, and go on with "
                 "--ckpt_path last (make train RESUME=1)"
@@ -57,6 +66,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Reads tensors and plain values, whatever else is asked for."""
         loaded: dict[str, Any] = super().load_checkpoint(path, map_location, weights_only=True)
         return loaded
+
+
+def _is_full(folder: Path) -> bool:
+    """Whether less is left than a block or two, now that the part is there which could be written."""
+    with suppress(OSError):
+        return shutil.disk_usage(folder).free < 1_000_000
+    return False
 
 
 def _sync(folder: Path) -> None:

@@ -69,7 +69,7 @@ class BestCheckpoint(ModelCheckpoint):
 
 
 class LastCheckpoint(Checkpoint):
-    """`last.ckpt`: after every validation (or epoch, without one), and between them; a broken fit goes on from it.
+    """`last.ckpt`: after every validation and every epoch, and between them; a broken fit goes on from it.
 
     Lightning's `save_last` waits for a better one. Steps before a validation are passed over, which a resume would
     leave out, and steps whose figures are logged, if not all are: Lightning logs them when it has saved.
@@ -100,8 +100,8 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Saves, where nothing is validated."""
-        if not trainer.enable_validation:
+        """Saves, where no validation has just been."""
+        if not trainer.enable_validation or trainer.global_step != self._saved:
             self._save(trainer)
 
     def on_train_batch_end(

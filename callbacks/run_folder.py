@@ -13,6 +13,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 
 from callbacks.resumable_csv_logger import ResumableCSVLogger
 from callbacks.tables import run_folder
+from callbacks.whole_files import write_whole
 from datamodules import TextDataModule
 from datamodules.errors import UsageError
 from lightning_modules import TextModel
@@ -48,7 +49,9 @@ class RunFolder(Callback):
             return
         self.lock = self._take(trainer)
         vocabulary = pl_module.vocabulary.to_str(pretty=True)
-        run_folder(trainer, "vocabulary.json").write_text(vocabulary, encoding="utf-8")
+        write_whole(run_folder(trainer, "vocabulary.json"), vocabulary)
+        for part in run_folder(trainer, "checkpoints").glob(".*.ckpt.*"):  # of a process that was killed
+            part.unlink(missing_ok=True)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Drops the rows of an earlier process that died before its first checkpoint."""

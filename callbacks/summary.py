@@ -22,6 +22,7 @@ from callbacks.measured import COUNTS, read_figures
 from callbacks.provenance import provenance
 from callbacks.tables import run_folder
 from callbacks.throughput import Throughput
+from callbacks.whole_files import write_whole
 from datamodules.batch import TokenBatch
 from lightning_modules import TextModel
 
@@ -108,7 +109,7 @@ class Summary(Callback):
         if self.fit_seconds is None:
             record |= _of_the_fit(trainer)
         file = run_folder(trainer, PART if sentences < whole or _is_less(trainer, record) else WHOLE)
-        file.write_text(json.dumps(_as_json(record), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        write_whole(file, json.dumps(_as_json(record), indent=2, allow_nan=False) + "\n")
         self.written = file
         counted = f"{sentences:,}" if sentences == whole else f"{sentences:,} of {whole:,}"
         log_figure_table(trainer, figures)

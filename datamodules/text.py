@@ -43,6 +43,7 @@ class SubsetConfig:
         for name in (*SPLITS, "max_words"):
             value = getattr(self, name)
             require(value is None or value > 0, f"subset.{name} is {value}: give a positive number, or null for all")
+            require(value is None or value < 2**31, f"subset.{name} is {value}: give null for all")
 
 
 class TextDataModule(LightningDataModule):

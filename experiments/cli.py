@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import importlib
+import logging
 import sys
 import warnings
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ UNHELPFUL_WARNINGS = (
     r".*sync_dist=True.*",  # figures of studies that the first rank does alone
 )
 # What a folder that cannot be made or written to says of itself.
-UNUSABLE = (errno.EACCES, errno.EROFS, errno.ENOSPC, errno.ENOENT, errno.ENOTDIR, errno.EDQUOT)
+UNUSABLE = (errno.ENAMETOOLONG, errno.EACCES, errno.EROFS, errno.ENOSPC, errno.ENOENT, errno.ENOTDIR, errno.EDQUOT)
 # The modules of the commands that are not Lightning's.
 COMMANDS = {
     "grid": "grid_command",
@@ -86,6 +87,8 @@ def main(args: Sequence[str] | None = None) -> None:
     except SystemExit as end:
         # Lightning's, when SIGTERM came: it would look like success.
         raise SystemExit(143) if type(end).__name__ == "SIGTERMException" else end from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
     except Exception as error:
         message = _mendable(error, command)
         if message is None:
@@ -97,6 +100,7 @@ def _run(command: str, rest: list[str]) -> None:
     # The libraries take seconds to import, so help and a misspelled command do not wait for them.
     for message in UNHELPFUL_WARNINGS:
         warnings.filterwarnings("ignore", message)
+    logging.raiseExceptions = False  # a log that cannot be written to is no reason for a traceback
     if command in ("fit", "validate", "test", "predict", "data"):
         # Lightning before `datasets`: of the equal Optional[Union[int, float]] and Optional[Union[float, int]] Python
         # keeps the one it saw first, and with the second one the command line takes 1 for 1.0, all batches for one.
@@ -129,7 +133,8 @@ def _mendable(error: BaseException | None, command: str) -> str | None:
         elif type(error).__name__ == "MisconfigurationException":  # Lightning's, which may not be imported
             message = str(error)
         elif isinstance(error, OSError) and error.errno in UNUSABLE:
-            message = f"{error.filename}: {error.strerror} (corpora are cached under HF_HOME, runs lie under --runs)"
+            file = error.filename or "a file"
+            message = f"{file}: {error.strerror} (corpora are cached under HF_HOME, runs lie under --runs)"
         error = error.__cause__
     return message
 

@@ -8,13 +8,11 @@ from typing import Any
 
 from jsonargparse import Namespace
 from lightning_fabric.utilities.rank_zero import rank_zero_only
-from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning import Trainer
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
-from callbacks.attached import Checked, callbacks_of, corpus_of
+from callbacks.attached import Checked, callbacks_of
 from callbacks.checkpoints import BestCheckpoint, LastCheckpoint, best_checkpoint
-from callbacks.summary import Summary
 from datamodules.errors import UsageError, require
 from datamodules.text import TextDataModule
 from experiments.resuming import (
@@ -33,6 +31,7 @@ from experiments.runs import (
     run_folder_of,
     unfinished_run,
 )
+from experiments.save_config import SaveConfig
 from experiments.weights_and_biases import start_wandb
 from lightning_modules import TextModel
 from lightning_modules.checkpoint import read_checkpoint
@@ -40,40 +39,6 @@ from lightning_modules.checkpoint import read_checkpoint
 SUBCOMMANDS = ("fit", "validate", "test", "predict")
 # What Lightning takes for a path, but would look for in the new run's own folder.
 KEYWORDS = ("last", "best", "hpc", "registry")
-
-
-class SaveConfig(SaveConfigCallback):
-    """Writes the configuration, enough to run it again: a fit's to run folder and W&B, a test's beside its figures."""
-
-    of: str | None = None  # the stage that the configuration is of
-
-    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Called by Lightning once, on the first rank, when the first stage starts."""
-        self.of = stage
-        data = corpus_of(trainer)
-        if data.data_dir is not None:
-            self.config.data.init_args.data_dir = str(data.data_dir)
-        if stage != "fit":
-            return
-        folder = Path(trainer.default_root_dir)
-        goes_on = self.config.ckpt_path is not None and run_folder_of(Path(self.config.ckpt_path)) == folder
-        self._write(folder / "config.yaml", ckpt_path=None if goes_on else self.config.ckpt_path)
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.experiment.config.update(self.config.as_dict(), allow_val_change=True)
-
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Writes a test's beside the file that its figures went to; that after a fit has the fit's."""
-        summary = next((each for each in callbacks_of(trainer) if isinstance(each, Summary)), None)
-        if self.of == "test" and summary is not None and summary.written is not None:
-            self._write(summary.written.with_name(summary.written.name.replace("metrics.json", "config.yaml")))
-
-    def _write(self, file: Path, **changes: Any) -> None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        config = self.config.clone()
-        for key, value in changes.items():
-            config[key] = value
-        file.write_text(self.parser.dump(config, skip_none=False), encoding="utf-8")
 
 
 class TextCLI(LightningCLI):
@@ -139,12 +104,17 @@ class TextCLI(LightningCLI):
         """Makes the trainer; of callbacks of one kind it has the last alone.
 
         Raises:
-            UsageError: Such as an accelerator that does not exist, or an option that the family has in its own way.
+            UsageError: Such as an accelerator that does not exist, or an option that is to be given in another way.
         """
         try:
             trainer = super().instantiate_trainer(**kwargs)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, ImportError) as error:
             raise UsageError(str(error)) from error
+        instead = "sentences are drawn by --data.init_args.subset.train N"
+        require(
+            getattr(trainer, "overfit_batches", 0) == 0,
+            f"--trainer.overfit_batches puts Lightning's sampler for ours: {instead}",
+        )
         if not self.model.automatic_optimization:
             family = type(self.model).__name__
             require(
@@ -213,7 +183,13 @@ class TextCLI(LightningCLI):
             UsageError: The checkpoint is of another family or vocabulary, a resumed fit asks for another optimiser or
                 has nothing left to do, a callback does not fit, or W&B cannot start as it is told to.
         """
-        super().instantiate_classes()
+        try:
+            super().instantiate_classes()
+        except (RuntimeError, ValueError) as error:
+            too_large = _refused_memory(error)
+            if too_large is None:
+                raise
+            raise UsageError(f"the model is too large: {too_large}") from error
         if self.checkpoint is not None:
             self.model.on_load_checkpoint(self.checkpoint)
             if self.subcommand == "fit":
@@ -234,6 +210,16 @@ class TextCLI(LightningCLI):
                 tags=(type(self.model).__name__, self.datamodule.corpus),
                 run_id=None if self.unfinished is None else wandb_id(self.unfinished),
             )
+
+
+def _refused_memory(error: BaseException | None) -> str | None:
+    """What PyTorch says of tensors that it cannot make, of whatever the parser makes of that."""
+    while error is not None:
+        said = str(error).splitlines()[0] if str(error) else ""
+        if type(error) is RuntimeError and ("allocate" in said or "overflow" in said):
+            return said
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _point_loggers_at(config: Namespace, folder: Path, keep_csv: bool) -> None:

@@ -34,9 +34,11 @@ def find_config(name: str) -> str:
     if Path(name).is_file():
         try:
             content = yaml.safe_load(Path(name).read_text(encoding="utf-8"))
-        except (UnicodeDecodeError, yaml.YAMLError) as error:
+        except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
             raise UsageError(f"configuration {name} is no YAML: {error}") from error
         require(isinstance(content, dict), f"configuration {name} holds no settings")
+        empty = [key for key in ("trainer", "model", "data") if key in content and content[key] is None]
+        require(not empty, f"configuration {name} has nothing under {', '.join(empty)}: fill it, or leave it out")
         return name
     shipped = EXPERIMENTS / f"{Path(name).stem}.yaml"
     is_one = shipped.is_file() and shipped.stem != "_default"  # which every command reads anyway
@@ -74,6 +76,8 @@ def experiment_folder(config: Namespace) -> Path:
     if config.name is None:
         files = [Path(str(file)) for file in config.get("config") or []]
         config.name = files[-1].stem if files else "unnamed"
+    plain = Path(config.name).name == config.name and config.name not in ("", "..")
+    require(plain, f"--name {config.name}: give a name without slashes; --runs is the folder of all runs")
     return Path(config.runs) / str(config.name)
 
 

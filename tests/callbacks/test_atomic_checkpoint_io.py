@@ -8,6 +8,7 @@ import pickle
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -46,6 +47,22 @@ def test_a_write_that_fails_loses_nothing(
     assert [each.name for each in tmp_path.iterdir()] == (["last.ckpt"] if there else [])
     if there:
         assert writer.load_checkpoint(file) == {"step": 1}
+
+
+def test_what_is_whole_beside_it_is_named_and_a_full_disk_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = AtomicCheckpointIO()
+    writer.save_checkpoint({"step": 1}, tmp_path / "last.ckpt")
+
+    def failing(checkpoint: Any, opened: Any) -> None:
+        raise RuntimeError("unexpected pos 404096 vs 403984")
+
+    monkeypatch.setattr(torch, "save", failing)
+    for free, reason in ((1000, "No space left on device"), (10**9, "unexpected pos")):
+        monkeypatch.setattr("shutil.disk_usage", lambda folder, free=free: SimpleNamespace(free=free))
+        with pytest.raises(UsageError, match=rf"{reason}.*; last.ckpt of before is whole"):
+            writer.save_checkpoint({"step": 2}, tmp_path / "best.ckpt")
 
 
 def test_an_interruption_while_it_writes_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,6 +53,30 @@ def test_within_an_epoch_the_last_checkpoint_is_that_of_the_last_validation(tmp_
     assert read_checkpoint(tmp_path / "last.ckpt")["global_step"] == 2
 
 
+@pytest.mark.parametrize(("epochs", "last"), [(1, 2), (5, 10), (6, 12)])
+def test_epochs_without_a_validation_are_saved_too(epochs: int, last: int, tmp_path: Path) -> None:
+    kept = [LastCheckpoint(str(tmp_path))]
+    fitting = trainer(max_epochs=epochs, callbacks=kept, enable_checkpointing=True, check_val_every_n_epoch=3)
+    data = [loader(sentences(8), BatchingConfig(sentences=4), training=training) for training in (True, False)]
+    fitting.fit(small(Autoencoder), *data)
+    assert read_checkpoint(tmp_path / "last.ckpt")["global_step"] == last
+
+
+def test_epochs_between_validations_are_resumed_exactly(tmp_path: Path) -> None:
+    data = [loader(sentences(8), BatchingConfig(sentences=4), training=training) for training in (True, False)]
+
+    def weights(epochs: int, name: str, ckpt_path: Path | None = None) -> dict[str, torch.Tensor]:
+        options = {"max_epochs": epochs, "enable_checkpointing": True, "check_val_every_n_epoch": 3}
+        fitting = trainer(callbacks=[LastCheckpoint(str(tmp_path / name))], **options)
+        fitting.fit(small(Autoencoder), *data, ckpt_path=ckpt_path)
+        return dict(read_checkpoint(tmp_path / name / "last.ckpt")["state_dict"])
+
+    whole = weights(7, "whole")
+    weights(4, "broken")
+    resumed = weights(7, "resumed", tmp_path / "broken" / "last.ckpt")
+    assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
+
+
 @pytest.mark.parametrize("broken", [1, 2, 4])
 def test_a_fit_continued_elsewhere_takes_the_best_along(broken: int, tmp_path: Path) -> None:
     whole = run(tmp_path / "whole", 6)

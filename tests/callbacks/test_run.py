@@ -91,6 +91,14 @@ def test_the_vocabulary_is_kept(fit: Make, corpus: Make, tmp_path: Path) -> None
     assert kept.get_vocab() == corpus().vocabulary.get_vocab()
 
 
+def test_what_a_killed_process_left_is_removed(fit: Make, tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / ".last.ckpt.4711").write_text("half")
+    (tmp_path / "checkpoints" / "mine.ckpt").write_text("kept")
+    fit(RunFolder())
+    assert [file.name for file in (tmp_path / "checkpoints").iterdir()] == ["mine.ckpt"]
+
+
 def test_a_test_leaves_the_folder_alone(model: Any, corpus: Make, trainer: Make, tmp_path: Path) -> None:
     with FileLock(tmp_path / ".lock"):
         trainer(RunFolder()).test(model, datamodule=corpus(), verbose=False)
