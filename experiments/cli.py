@@ -31,6 +31,7 @@ COMMANDS = {
     "word-dropout": "word_dropout_command",
     "encode": "encode_command",
     "explore": "explore_command",
+    "report": "report_command",
     "probe": "probe_command",
     "answer": "answer_command",
     "sample": "sample_command",
@@ -54,6 +55,7 @@ train and measure (a configuration is a YAML file or the name of an experiment)
   compare      with the papers':     textae compare runs/lm_ptb runs/svae_ptb
   tradeoff     perplexity and BLEU:  textae tradeoff runs/daae_yelp runs/aae_yelp --output tradeoff.png
   word-dropout KL by keep rate:      textae word-dropout runs/svae_reviews --output word_dropout.png
+  report       layout in W&B, online:  textae report --project textae
 
 use a trained model (needs neither data nor configuration)
   explore      a page in the browser:          textae explore --run runs/daae_reviews
