@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,16 @@ from pytorch_lightning import Trainer
 from datamodules.errors import require
 from experiments.records import read_settings, settings_of
 from lightning_modules import TextModel
+
+# What a fit goes on from, and whether that is of its kind.
+RESUMED: dict[str, Callable[[Any], bool]] = {
+    "loops": lambda states: isinstance(states, dict) and "fit_loop" in states,
+    "optimizer_states": lambda states: isinstance(states, list) and bool(states) and all(map(_has_groups, states)),
+    "lr_schedulers": lambda states: isinstance(states, list),
+    "callbacks": lambda states: isinstance(states, dict) and all(isinstance(each, dict) for each in states.values()),
+    "pytorch-lightning_version": lambda version: isinstance(version, str),
+    "global_step": lambda step: isinstance(step, int),
+}
 
 
 def last_checkpoint(folder: Path) -> str | None:
@@ -40,8 +50,10 @@ def require_same_optimizer(model: TextModel, checkpoint: dict[str, Any]) -> None
     Raises:
         UsageError: They are others.
     """
-    whole = {"loops", "optimizer_states"} <= checkpoint.keys()
-    require(whole, "the checkpoint has the weights alone, from which no training goes on: take another one, or test it")
+    lacking = ", ".join(part for part, is_whole in RESUMED.items() if not is_whole(checkpoint.get(part)))
+    require(
+        not lacking, f"no training goes on from the checkpoint, which lacks {lacking}: take another one, or test it"
+    )
     theirs, ours = (_optimizer_options(hparams) for hparams in (checkpoint["hyper_parameters"], model.hparams))
     other = [name for name in ours if theirs.get(name) != ours[name]]
     changes = ", ".join(f"{name} {theirs.get(name)} to {ours[name]}" for name in other)
@@ -91,6 +103,10 @@ def require_something_left(trainer: Trainer, checkpoint: Mapping[str, Any]) -> N
             f"nothing is left to train: the checkpoint has {done} of {name} {limit}; give a larger --trainer.{name}, "
             "or measure it with `textae test --run`",
         )
+
+
+def _has_groups(state: Any) -> bool:
+    return isinstance(state, dict) and bool(state.get("param_groups"))
 
 
 def _optimizer_options(hparams: Mapping[str, Any]) -> dict[str, Any]:

@@ -39,8 +39,7 @@ def read_checkpoint(file: str | Path) -> dict[str, Any]:
         raise
     except (RuntimeError, LookupError, EOFError, OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise UsageError(f"checkpoint {path} is truncated or damaged ({str(error).partition(chr(10))[0]})") from error
-    ours = isinstance(checkpoint, dict) and {"family", "state_dict", "hyper_parameters"} <= checkpoint.keys()
-    require(ours, f"checkpoint {path} was not written by textae")
+    require(isinstance(checkpoint, dict) and _is_ours(checkpoint), f"checkpoint {path} was not written by textae")
     return dict(checkpoint)
 
 
@@ -63,9 +62,21 @@ def load_model(file: str | Path, device: str | torch.device = "cpu") -> TextMode
     try:
         model: TextModel = families[name](**options)
         model.load_state_dict(checkpoint["state_dict"])
-    except (TypeError, RuntimeError) as error:
+    except Exception as error:  # whatever a constructor makes of what it was not made for
         raise UsageError(f"checkpoint {file} does not fit this version of {name}: {error}") from error
     return model.to(device).eval()
+
+
+def _is_ours(checkpoint: dict[str, Any]) -> bool:
+    """Whether the parts that every use needs are of their kinds."""
+    options, weights = checkpoint.get("hyper_parameters"), checkpoint.get("state_dict")
+    return (
+        isinstance(checkpoint.get("family"), str)
+        and isinstance(options, dict)
+        and all(isinstance(name, str) for name in options)
+        and isinstance(weights, dict)
+        and all(isinstance(value, torch.Tensor) for value in weights.values())
+    )
 
 
 def _families(base: type) -> Iterator[type]:

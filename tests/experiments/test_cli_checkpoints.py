@@ -75,7 +75,10 @@ def test_checkpoints_that_do_not_fit(
     weights = torch.load(best, weights_only=True)
     torch.save({key: weights[key] for key in ("family", "state_dict", "hyper_parameters")}, alone)
     textae("sample", f"--checkpoint={alone}", "--count=1")
-    assert "weights alone" in textae("fit", *own[1:], *quiet, f"--ckpt_path={alone}", fails=True).error
+    assert (
+        "which lacks loops, optimizer_states"
+        in textae("fit", *own[1:], *quiet, f"--ckpt_path={alone}", fails=True).error
+    )
     text = tmp_path / "text.ckpt"
     text.write_text("no checkpoint")
     assert "text.ckpt" in textae("sample", f"--checkpoint={text}", fails=True).error
@@ -132,3 +135,41 @@ def test_a_part_of_a_test_leaves_the_settings_of_the_whole(
 def test_a_checkpoint_is_named_by_its_file(command: str, word: str, trained: Any, textae: Command) -> None:
     config = trained.run / "config.yaml"
     assert f"--ckpt_path {word}" in textae(command, f"--config={config}", f"--ckpt_path={word}", fails=True).error
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "said"),
+    [
+        ("family", ["a"], "was not written by textae"),
+        ("hyper_parameters", None, "was not written by textae"),
+        ("hyper_parameters", {1: 2}, "was not written by textae"),
+        ("state_dict", [1], "was not written by textae"),
+        ("loops", {}, "lacks loops"),
+        ("optimizer_states", None, "lacks optimizer_states"),
+        ("optimizer_states", [], "lacks optimizer_states"),
+        ("optimizer_states", [{"state": {}, "param_groups": []}], "lacks optimizer_states"),
+        ("lr_schedulers", None, "lacks lr_schedulers"),
+        ("callbacks", {"RunFolder": 5}, "lacks callbacks"),
+        ("pytorch-lightning_version", None, "lacks pytorch-lightning_version"),
+    ],
+)
+def test_a_checkpoint_with_a_part_of_another_kind_is_refused(
+    trained: Any, textae: Command, quiet: tuple[str, ...], tmp_path: Path, part: str, value: object, said: str
+) -> None:
+    checkpoint = torch.load(trained.run / "checkpoints" / "last.ckpt", weights_only=True)
+    torch.save(checkpoint | {part: value}, tmp_path / "odd.ckpt")
+    own = (f"--config={trained.config}", f"--data.init_args.data_dir={trained.data}", "--trainer.logger=false")
+    assert said in textae("fit", *own, *quiet, "--trainer.max_epochs=900", "--ckpt_path=odd.ckpt", fails=True).error
+
+
+@pytest.mark.parametrize("options", [{"encoder": 5}, {"decoder": "a"}, {"vocabulary": 3}, {"else": 1}])
+def test_a_checkpoint_with_other_settings_is_refused(
+    trained: Any, textae: Command, tmp_path: Path, options: dict[str, object]
+) -> None:
+    checkpoint = torch.load(trained.run / "checkpoints" / "best.ckpt", weights_only=True)
+    odd = checkpoint | {"hyper_parameters": checkpoint["hyper_parameters"] | options}
+    torch.save(odd, tmp_path / "odd.ckpt")
+    assert (
+        "odd.ckpt does not fit this version of Autoencoder"
+        in textae("sample", "--checkpoint=odd.ckpt", fails=True).error
+    )
