@@ -39,21 +39,14 @@ class CorpusBleu(Metric):
 
     def update(self, written: Sequence[str], true: Sequence[str]) -> None:
         """Adds whitespace-tokenised sentences and what they should be."""
-        rows = [_counts(mine.split(), theirs.split()) for mine, theirs in zip(written, true, strict=True)]
-        counts_BC = torch.tensor(rows, dtype=torch.float64, device=self.sums.device).view(len(rows), 2 * ORDERS + 2)
-        self.sentences += len(rows)
+        counts_BC = _counts(written, true).to(self.sums.device)
+        self.sentences += len(counts_BC)
         self.sums += counts_BC.sum(0)
         self.products += counts_BC.T @ counts_BC
 
     def compute(self) -> Tensor:
         """The precisions' geometric mean, times the penalty of brevity; 0 where an order has no match."""
-        matched, grams, length, true_length = self._parts()
-        if bool((matched == 0).any()):
-            return torch.zeros_like(length)
-        return ((matched / grams).log().mean() + (1 - true_length / length).clamp(max=0)).exp()
-
-    def _parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        return self.sums[: self.order], self.sums[ORDERS : ORDERS + self.order], self.sums[-2], self.sums[-1]
+        return _score(self.sums, self.order)
 
 
 class CorpusBleuError(CorpusBleu):
@@ -61,7 +54,7 @@ class CorpusBleuError(CorpusBleu):
 
     def compute(self) -> Tensor:
         """By the delta method, of the sums of counts; NaN of one sentence, or where BLEU is 0."""
-        matched, grams, length, true_length = self._parts()
+        matched, grams, length, true_length = _parts(self.sums, self.order)
         slopes = torch.zeros_like(self.sums)  # of the logarithm
         slopes[: self.order] = 1 / (self.order * matched)
         slopes[ORDERS : ORDERS + self.order] = -1 / (self.order * grams)
@@ -69,18 +62,34 @@ class CorpusBleuError(CorpusBleu):
             slopes[-2:] = torch.stack((true_length / length.square(), -1 / length))
         # The slopes times the sums are 0, so that the products need no centring.
         variance = slopes @ self.products @ slopes * self.sentences / (self.sentences - 1)
-        value = super().compute()
+        value = _score(self.sums, self.order)
         return torch.where(value > 0, value * variance.clamp(min=0).sqrt(), torch.nan)
 
 
 def bleu(written: Sequence[str], true: Sequence[str]) -> float:
-    """Corpus BLEU-4 of whitespace-tokenised sentences, 0 to 1."""
-    metric = CorpusBleu()
-    metric.update(written, true)
-    return float(metric.compute())
+    """Corpus BLEU-4 of whitespace-tokenised sentences, 0 to 1; of this rank alone, where a metric's is of all ranks."""
+    return float(_score(_counts(written, true).sum(0), ORDERS))
 
 
-def _counts(mine: list[str], theirs: list[str]) -> list[int]:
+def _score(sums_C: Tensor, order: int) -> Tensor:
+    matched, grams, length, true_length = _parts(sums_C, order)
+    if bool((matched == 0).any()):
+        return torch.zeros_like(length)
+    return ((matched / grams).log().mean() + (1 - true_length / length).clamp(max=0)).exp()
+
+
+def _parts(sums_C: Tensor, order: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Matches and n-grams of each order, both lengths."""
+    return sums_C[:order], sums_C[ORDERS : ORDERS + order], sums_C[-2], sums_C[-1]
+
+
+def _counts(written: Sequence[str], true: Sequence[str]) -> Tensor:
+    """(B, 2 * ORDERS + 2) of each pair of sentences."""
+    rows = [_count(mine.split(), theirs.split()) for mine, theirs in zip(written, true, strict=True)]
+    return torch.tensor(rows, dtype=torch.float64).view(len(rows), 2 * ORDERS + 2)
+
+
+def _count(mine: list[str], theirs: list[str]) -> list[int]:
     """Of each order, matches and n-grams; both lengths."""
     matched, grams = [], []
     for order in range(ORDERS):
