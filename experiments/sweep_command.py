@@ -63,11 +63,17 @@ def _study(folder: Path, seed: int) -> optuna.Study:
         import optuna
     except ImportError as error:
         raise UsageError("a sweep needs Optuna: pip install 'textae[sweep]'") from error
+    from sqlalchemy.exc import DBAPIError
+
     from experiments.sweep_worker import open_study
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder.mkdir(parents=True, exist_ok=True)
-    return open_study(folder / "study.db", folder.name, seed)
+    try:
+        return open_study(folder / "study.db", folder.name, seed)
+    except DBAPIError as error:
+        where = f"{folder / 'study.db'}, which should hold the sweep's trials, cannot be used"
+        raise UsageError(f"{where}: {error.orig}; move it away, or give another --runs") from error
 
 
 def _run_workers(count: int, args: Sequence[str]) -> list[int]:

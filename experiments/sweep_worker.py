@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import os
+import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
+import sqlalchemy.exc
 import wandb
 from optuna.exceptions import ExperimentalWarning
 from optuna.study import MaxTrialsCallback
@@ -27,11 +29,28 @@ from experiments.search_space import Space, suggest
 HEARTBEAT, GRACE = 10, 60
 STARTUP_TRIALS = 5  # whose course the others' is held against
 RETRIES = 3
+OPENINGS, PAUSE = 20, 0.05  # tries while another process makes the tables of a new file, each so many seconds later
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 def open_study(storage: Path, name: str, seed: int) -> optuna.Study:
-    """The study in a file, new if it is not there; the trials of workers that died are tried again."""
+    """The study in a file, new if it is not there; the trials of workers that died are tried again.
+
+    Raises:
+        SQLAlchemyError: The file cannot be opened, or is no study's.
+    """
+    for attempt in range(1, OPENINGS):
+        try:
+            return _open_study(storage, name, seed)
+        except (sqlalchemy.exc.OperationalError, sqlalchemy.exc.IntegrityError) as error:
+            # Optuna asks whether a table or a row is there and then makes it, which two processes may do at once.
+            if "already exists" not in str(error.orig) and "UNIQUE" not in str(error.orig):
+                raise
+            time.sleep(PAUSE * attempt)
+    return _open_study(storage, name, seed)
+
+
+def _open_study(storage: Path, name: str, seed: int) -> optuna.Study:
     with warnings.catch_warnings():
         # Of the signs of life and what follows from them, which several releases have had.
         warnings.simplefilter("ignore", ExperimentalWarning)

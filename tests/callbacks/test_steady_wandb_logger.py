@@ -64,6 +64,7 @@ class Refusing:
 @pytest.mark.parametrize("kind", [wandb.Error, ValueError])
 def test_what_it_refuses_is_left_out(kind: type[Exception], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     logger = SteadyWandbLogger(save_dir=tmp_path, offline=True)
+    # A stand-in has of a run only what the logger calls.
     run = logger._experiment = Refusing(kind("no tables today"))  # type: ignore[assignment]
     logger.log_metrics({"a": 1.0}, step=1)
     logger.log_table("b", columns=["c"], data=[["d"]])

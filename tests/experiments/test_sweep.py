@@ -6,14 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
-import sqlalchemy.exc
 import yaml
 from optuna.trial import TrialState
 
@@ -49,11 +50,10 @@ def sweep(folder: Path, *options: str) -> subprocess.Popen[str]:
 
 
 def states(folder: Path) -> list[TrialState]:
-    file = folder / "runs" / "svae_reviews_sweep" / "study.db"
-    try:
-        return [trial.state for trial in optuna.load_study(study_name=None, storage=f"sqlite:///{file}").trials]
-    except (KeyError, ValueError, sqlalchemy.exc.SQLAlchemyError):  # not there yet
+    study = folder / "runs" / "svae_reviews_sweep"
+    if not (study / "wandb_sweep.yaml").is_file():  # written once the study is there
         return []
+    return [trial.state for trial in open_study(study / "study.db", study.name, 0).trials]
 
 
 @pytest.mark.slow
@@ -63,6 +63,7 @@ def test_twelve_trials_of_two_workers_one_of_which_is_killed(tmp_path: Path) -> 
     end = time.monotonic() + 200
     while time.monotonic() < end and sum(state == TrialState.COMPLETE for state in states(tmp_path)) < 2:
         time.sleep(0.5)
+    assert process.poll() is None, process.communicate()
     workers = [int(child) for child in children.read_text().split()]
     assert len(workers) == 2
     os.kill(workers[0], signal.SIGKILL)
@@ -76,6 +77,18 @@ def test_twelve_trials_of_two_workers_one_of_which_is_killed(tmp_path: Path) -> 
     assert f"{best:.4f}" in printed and "1 of 2 workers died (-9)" in printed
     assert "best, trial" in printed and "--model.init_args.optimizer.lr=" in printed
     assert (folder / "importance.png").stat().st_size > 0
+
+
+def test_several_processes_may_start_one_study(tmp_path: Path) -> None:
+    """Each makes the tables it does not find, at the same moment as the others."""
+    start = threading.Barrier(4)
+
+    def open_one(seed: int) -> str:
+        start.wait()
+        return open_study(tmp_path / "study.db", "s", seed).study_name
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(open_one, range(4))) == ["s"] * 4
 
 
 def test_a_study_goes_on_and_prunes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,3 +146,11 @@ def test_one_worker_and_the_file_for_wandb(tmp_path: Path) -> None:
 )
 def test_what_is_wrong_is_said_before_a_worker_starts(options: tuple[str, ...], named: str, textae: Command) -> None:
     assert named in textae("sweep", *options, fails=True).error
+
+
+def test_a_file_that_is_no_study_is_named(tmp_path: Path, textae: Command) -> None:
+    study = tmp_path / "svae_reviews_sweep" / "study.db"
+    study.parent.mkdir()
+    study.write_text("not a data base\n" * 100)
+    error = textae("sweep", "--config=svae_reviews", f"--runs={tmp_path}", fails=True).error
+    assert str(study) in error and "not a database" in error and "move it away" in error
