@@ -20,6 +20,7 @@ from datamodules.errors import UsageError, require
 
 SPLITS = ("train", "valid", "test")
 HUB_TIMEOUT = 5.0  # seconds
+PIECE = 2**20  # bytes that are looked through at a time
 
 
 @dataclass(frozen=True)
@@ -107,11 +108,12 @@ def read_folder(folder: Path, split: str) -> Dataset:
 def _read_lines(file: Path) -> Dataset:
     try:
         with file.open("rb") as content:
-            start = content.read(4096)
+            start = content.read(PIECE)
+            holds_nul = b"\0" in start or any(b"\0" in piece for piece in iter(lambda: content.read(PIECE), b""))
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror}") from error
     require(start not in (b"", codecs.BOM_UTF8), f"{file} is empty")
-    is_text = b"\0" not in start or start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # told as such below
+    is_text = not holds_nul or start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # told as such below
     require(is_text, f"{file} holds NUL bytes: it is binary or UTF-16; convert it to UTF-8, for example with iconv")
     try:
         return load_dataset(

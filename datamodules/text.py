@@ -20,6 +20,8 @@ from datamodules.errors import UsageError, require
 from datamodules.sources import SPLITS, HubSource, read_folder, read_hub, tweet_tokenize
 from datamodules.vocabulary import VocabularyConfig, read_vocabulary
 
+MOST_WORKERS = 1024  # more is a slip, which would fill a machine with processes
+
 
 @dataclass(frozen=True)
 class SubsetConfig:
@@ -91,7 +93,7 @@ class TextDataModule(LightningDataModule):
         self.batching = batching
         self.seed = seed
         self.num_workers = num_workers
-        require(num_workers >= 0, f"num_workers is {num_workers}: give 0 or more")
+        require(0 <= num_workers <= MOST_WORKERS, f"num_workers is {num_workers}: give 0 to {MOST_WORKERS}")
         require(not (self.built_in and data_dir), f"the corpus {self.corpus} is built in: it takes no data_dir")
         own_words = self.built_in and vocabulary != VocabularyConfig()
         require(not own_words, f"the corpus {self.corpus} is built in, with all of its words: leave vocabulary out")

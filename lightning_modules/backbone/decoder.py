@@ -15,6 +15,8 @@ from datamodules.errors import require, require_positive
 from datamodules.vocabulary import BOS, UNK
 from lightning_modules.backbone.layers import Activation, Cell, Highway, Projection, recurrent
 
+MOST_WORDS = 100_000  # that a sentence may be asked to have: memory is kept for them
+
 State = Tensor | tuple[Tensor, Tensor]
 
 
@@ -78,6 +80,7 @@ class DecoderConfig:
     def __post_init__(self) -> None:
         for name in ("hidden_size", "layers", "max_words"):
             require_positive(f"decoder.{name}", getattr(self, name))
+        require(self.max_words <= MOST_WORDS, f"decoder.max_words is {self.max_words}: give 1 to {MOST_WORDS}")
         if self.concat_size is not None:
             require_positive("decoder.concat_size", self.concat_size)
         for name in ("dropout", "input_dropout", "output_dropout"):

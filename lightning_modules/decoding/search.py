@@ -11,7 +11,7 @@ from torch import Tensor
 from datamodules.batch import TokenBatch
 from datamodules.errors import require
 from datamodules.vocabulary import BLANK, BOS, EOS, PAD
-from lightning_modules.backbone.decoder import select_rows
+from lightning_modules.backbone.decoder import MOST_WORDS, select_rows
 from lightning_modules.base import TextAutoencoder
 from lightning_modules.randomness import SentenceRandom
 from lightning_modules.text_model import TextModel
@@ -98,10 +98,10 @@ def word_limit(model: TextModel, max_words: int | None) -> int:
     """The longest sentence that is written: as asked for, or as the decoder is configured.
 
     Raises:
-        UsageError: It has no words.
+        UsageError: It has no words, or more than could be kept.
     """
     limit = model.decoder_config.max_words if max_words is None else max_words
-    require(limit > 0, f"max_words is {limit}: give 1 or more")
+    require(0 < limit <= MOST_WORDS, f"max_words is {limit}: give 1 to {MOST_WORDS}")
     return limit
 
 

@@ -8,6 +8,7 @@ import pytest
 from corpora import SPLITS, everywhere, message_of, write_folder
 
 from datamodules import TextFolder
+from datamodules.errors import UsageError
 from datamodules.text import SubsetConfig
 
 
@@ -43,6 +44,21 @@ def test_file_that_is_not_utf8_is_named_with_line_and_byte(tmp_path: Path, split
     message = message_of(TextFolder(data_dir=write_folder(tmp_path, {**everywhere(["a b"]), split: content})))
     assert str(tmp_path / f"{split}.txt") in message
     assert "line 3, byte 4" in message
+
+
+@pytest.mark.parametrize("before", [0, 5_000, 2**20 - 1, 2**20, 3 * 2**20])
+def test_binary_file_is_named_wherever_its_first_nul_byte_is(tmp_path: Path, before: int) -> None:
+    """Also beyond the pieces in which a file is looked through."""
+    lines = b"fine words\n" * (before // 11) + b"x" * (before % 11)
+    message = message_of(TextFolder(data_dir=write_folder(tmp_path, {**everywhere(["a"]), "valid": lines + b"\0y\n"})))
+    assert str(tmp_path / "valid.txt") in message
+    assert "NUL" in message
+
+
+@pytest.mark.parametrize("number", [-1, 10**6])
+def test_number_of_workers_that_no_machine_has_is_named(number: int) -> None:
+    with pytest.raises(UsageError, match=f"num_workers is {number}"):
+        TextFolder(data_dir=".", num_workers=number)
 
 
 @pytest.mark.parametrize("content", [b"0\n1\n", b"0\n1\n0\n1\n", b""])

@@ -104,6 +104,14 @@ def test_sentences_that_do_not_end_are_cut_off_at_the_limit(limit: int | None) -
         assert bool((ids[:, :-1] != EOS).all()) and bool((ids[:, -1] == EOS).all())
 
 
+@pytest.mark.parametrize("limit", [0, -1, 10**9])
+def test_length_that_cannot_be_kept_is_named(limit: int) -> None:
+    with pytest.raises(UsageError, match=f"max_words is {limit}: give"):
+        greedy(model(end=1.0), latents(2), limit)
+    with pytest.raises(UsageError, match=f"max_words is {limit}: give"):
+        DecoderConfig(max_words=limit)
+
+
 def test_writing_stops_when_the_longest_sentence_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     made, z = model(end=1.0).eval(), latents(40)
     lengths = torch.tensor([len(most_probable(made, code, LIMIT)) for code in z])
