@@ -10,13 +10,22 @@ import numpy.typing as npt
 import torch
 from matplotlib.figure import Figure
 from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
 from torchmetrics.aggregation import CatMetric
 
 from callbacks.tables import log_picture, run_folder
 from datamodules.batch import TokenBatch
 from datamodules.errors import require
 from lightning_modules import TextAutoencoder
-from lightning_modules.metrics.perplexity import CONVENTIONS, OTHER_CONVENTIONS, WITHOUT_EOS, exp, require_conventions
+from lightning_modules.metrics.perplexity import (
+    CONVENTIONS,
+    OTHER_CONVENTIONS,
+    WITHOUT_EOS,
+    Perplexity,
+    PerplexityError,
+    PerplexityMonteCarloError,
+    require_conventions,
+)
 
 Nats = npt.NDArray[np.float64]
 
@@ -114,27 +123,29 @@ def _bound(name: str, nats: Nats) -> dict[str, float]:
     return {
         name: float(nats[0].mean()) + math.log(count),
         f"{name}/error": float(nats[0].std(ddof=1)) / math.sqrt(count) if count > 1 else math.nan,
-        f"{name}/monte_carlo_error": _spread(nats) / count,
+        f"{name}/monte_carlo_error": float(_draw_errors(nats).norm()) / count,
     }
 
 
 def _perplexity(name: str, nats: Nats, tokens: Nats) -> dict[str, float]:
-    """The perplexity of MELBO and its errors, which are carried through the exponential (delta method)."""
-    count = len(tokens)
-    charged = nats[0] + math.log(count)
-    ratio = charged.sum() / tokens.sum()
-    value = exp(ratio)
-    over_sentences = np.square(charged - ratio * tokens).sum() * count / (count - 1) if count > 1 else math.nan
+    """The perplexity of MELBO and its errors, of all ranks' sentences, which every rank has."""
+    charged = torch.from_numpy(nats[0] + math.log(len(tokens)))
+    counted = torch.from_numpy(tokens)
+    value, over_sentences = Perplexity(sync_on_compute=False), PerplexityError(sync_on_compute=False)
+    of_draws = PerplexityMonteCarloError(sync_on_compute=False)
+    value.update(charged, counted)
+    over_sentences.update(charged, counted)
+    of_draws.update(charged, _draw_errors(nats), counted)
     return {
-        name: value,
-        f"{name}/error": value * math.sqrt(over_sentences) / float(tokens.sum()),
-        f"{name}/monte_carlo_error": value * _spread(nats) / float(tokens.sum()),
+        name: float(value.compute()),
+        f"{name}/error": float(over_sentences.compute()),
+        f"{name}/monte_carlo_error": float(of_draws.compute()),
     }
 
 
-def _spread(nats: Nats) -> float:
-    """The standard deviation of a draw's total: half the squared difference of two is the variance of one."""
-    return float(np.sqrt(np.square(nats[0] - nats[1]).sum() / 2))
+def _draw_errors(nats: Nats) -> Tensor:
+    """Each sentence's error of one draw: half the squared difference of two is the variance of one."""
+    return torch.from_numpy(np.abs(nats[0] - nats[1]) / math.sqrt(2))
 
 
 def against_sentences(nats: Nats, sizes: npt.NDArray[np.int64], trials: int) -> tuple[Nats, Nats]:

@@ -63,7 +63,9 @@ class CorpusBleuError(CorpusBleu):
         # The slopes times the sums are 0, so that the products need no centring.
         variance = slopes @ self.products @ slopes * self.sentences / (self.sentences - 1)
         value = _score(self.sums, self.order)
-        return torch.where(value > 0, value * variance.clamp(min=0).sqrt(), torch.nan)
+        # Of one sentence rounding may leave a little above 0 / 0.
+        known = (value > 0) & (self.sentences > 1)
+        return torch.where(known, value * variance.clamp(min=0).sqrt(), torch.nan)
 
 
 def bleu(written: Sequence[str], true: Sequence[str]) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +19,9 @@ class Perplexity(Metric):
     The default convention: EOS in the likelihood and among the tokens, BOS in neither, words as the corpus has them
     (Yang et al. 2017, Kim et al. 2018, He et al. 2019, Kruengkrai 2019). With a bound in place of the likelihood it is
     a bound on the perplexity.
+
+    Args:
+        options: Those of every metric.
     """
 
     full_state_update = False
@@ -26,8 +30,8 @@ class Perplexity(Metric):
     tokens: Tensor
     products: Tensor
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
         # In float64: the sum over a split of float32 values loses digits.
         for name in ("sentences", "nats", "tokens"):
             self.add_state(name, default=torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
@@ -59,19 +63,24 @@ class PerplexityError(Perplexity):
         ratio = self.nats / self.tokens
         squares = self.products[0] - 2 * ratio * self.products[1] + ratio.square() * self.products[2]
         variance = squares.clamp(min=0) / (self.sentences - 1) * self.sentences / self.tokens.square()
-        return torch.exp(ratio) * variance.sqrt()
+        # Of one sentence rounding may leave a little above 0 / 0.
+        return torch.exp(ratio) * torch.where(self.sentences > 1, variance, torch.nan).sqrt()
 
 
 class PerplexityMonteCarloError(Metric):
-    """The error that the draws of each sentence bring into the perplexity."""
+    """The error that the draws of each sentence bring into the perplexity.
+
+    Args:
+        options: Those of every metric.
+    """
 
     full_state_update = False
     nats: Tensor
     tokens: Tensor
     squares: Tensor
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
         for name in ("nats", "tokens", "squares"):
             self.add_state(name, default=torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 

@@ -62,6 +62,10 @@ def test_bleu_of_sentences_asks_no_other_rank(monkeypatch: pytest.MonkeyPatch) -
 
 def test_what_has_no_error() -> None:
     assert np.isnan(measured(CorpusBleuError(), ["a b c d e"], ["a b c d e"]))
+    random = np.random.default_rng(0)
+    for _ in range(40):  # however it rounds
+        mine, theirs = (" ".join(random.choice(["a", "b"], size=random.integers(5, 20))) for _ in range(2))
+        assert np.isnan(measured(CorpusBleuError(), [mine], [theirs]))
     assert np.isnan(measured(CorpusBleuError(), ["x", "y"], ["a", "b"]))
     assert measured(CorpusBleuError(), ["a b c d", "a b c d e"], ["a b c d", "a b c d e"]) == pytest.approx(0, abs=1e-9)
 

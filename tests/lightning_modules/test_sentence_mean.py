@@ -49,6 +49,14 @@ def test_of_one_sentence_the_error_is_not_a_number() -> None:
     assert bool(error.compute().isnan())
 
 
+@pytest.mark.parametrize("words", range(1, 60))
+def test_of_one_sentence_the_perplexitys_error_is_not_a_number(words: int) -> None:
+    """However its nats round."""
+    error = PerplexityError()
+    error.update(torch.tensor([words * 2.0 / 3], dtype=torch.float64), torch.tensor([words]))
+    assert bool(error.compute().isnan())
+
+
 def test_the_perplexitys_error_is_the_bootstraps() -> None:
     nll = 3.0 * TOKENS + RANDOM.normal(0, 8, size=400)
     error, perplexity = PerplexityError(), Perplexity()
