@@ -22,8 +22,12 @@ HEADINGS = {
     "kl": "KL",
     "active_units": "active\nunits",
     "mutual_information": "I(x; z)",
+    "latent_entropy": "entropy\nof codes",
     "reconstruction_bleu": "BLEU-4",
+    "bleu_1": "BLEU-1",
+    "sentence_bleu_1": "BLEU-1 by\nsentence",
 }
+BLEU = ("reconstruction_bleu", "bleu_1", "sentence_bleu_1")
 MARKS = {"exact": "= ", "upper bound": "<= ", "importance-weighted": "~ "}
 SECTIONS = {"": "likelihoods", "importance-weighted": "likelihoods"}
 LEGEND = (
@@ -31,6 +35,10 @@ LEGEND = (
     "deviation over runs",
     "MELBO: a bound under another prior, which grows with the test split; no bound, unstated: not known to be a "
     "likelihood; sampled: by importance sampling",
+)
+BLEU_LEGEND = (
+    "BLEU-4: of greedy reconstructions from the posterior's mean; BLEU-1: of sampled ones from a posterior sample, by "
+    "sentence: as papers print it, the mean of sentences' scores, with EOS a word of the reconstructions"
 )
 UNLIMITED = 100_000  # columns of characters, more than any table has
 
@@ -54,7 +62,8 @@ def print_comparison(console: Console, corpora: Mapping[str, Sequence[Row]]) -> 
     papers = dict.fromkeys(row.paper for row in rows if row.paper is not None)
     sources = ["{short}: {full}".format(**content()["papers"][paper]) for paper in papers]
     numbered = [f"[{number}] {note}" for number, note in enumerate(notes, start=1)]
-    for line in (*LEGEND, *counted, *numbered, *sources):
+    bleu = [BLEU_LEGEND] if any(figure.quantity in BLEU for row in rows for figure in row.figures) else []
+    for line in (*LEGEND, *bleu, *counted, *numbered, *sources):
         console.print(line, soft_wrap=True)
 
 
@@ -125,6 +134,6 @@ def _cell(figure: Figure) -> str:
     mark = "" if figure.quantity == GAP else MARKS.get(figure.kind, "")
     if figure.printed is not None:
         return figure.printed if figure.printed.startswith(">") else mark + figure.printed
-    digits = 3 if figure.quantity == "reconstruction_bleu" else 2
+    digits = 3 if figure.quantity in BLEU else 2
     spread = "" if figure.std is None else f" ± {figure.std:.{digits}f}"
     return f"{mark}{figure.value:.{digits}f}{spread}"

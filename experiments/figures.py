@@ -21,11 +21,16 @@ QUANTITIES = {
     "kl": "kl",
     "active_units": "active_units",
     "mutual_information": "mutual_information",
+    "latent_entropy": "latent_entropy",
     "reconstruction_bleu": "reconstruction_bleu",
+    "bleu_1_sampled_posterior": "bleu_1",
 }
+# What papers print of a model that is no likelihood, and of which kind it is. Their BLEU-1 is not a corpus'.
+PUBLISHED_ONLY = ("sentence_bleu_1",)
+OTHERS = {"kl": "part", "latent_entropy": "estimate", "sentence_bleu_1": "score"}
 # How far an NLL is above the entropy floor of the same sentences; with these its columns come in this order.
 GAP = "gap"
-ORDER = ("nll", GAP, *dict.fromkeys(quantity for quantity in QUANTITIES.values() if quantity != "nll"))
+ORDER = ("nll", GAP, *dict.fromkeys(name for name in QUANTITIES.values() if name != "nll"), *PUBLISHED_ONLY)
 # The kinds of a likelihood, in the order of their columns; `unstated` where a paper that quotes another does not say.
 LIKELIHOODS = ("exact", "upper bound", "importance-weighted", "MELBO", "no bound", "unstated")
 # These share a column, where each figure is marked; each of the others has its own.

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from experiments.figures import LIKELIHOODS, Figure, Row
+from experiments.figures import LIKELIHOODS, OTHERS, Figure, Row
 from lightning_modules.metrics.perplexity import CONVENTIONS
 
 FILE = Path(__file__).parent / "results" / "published.yaml"
@@ -47,8 +47,7 @@ def _row(table: Mapping[str, Any], row: Mapping[str, Any]) -> Row:
         for kind in LIKELIHOODS
         for quantity, text in row.get(kind, {}).items()
     ]
-    if "kl" in row:
-        figures.append(replace(_read(row["kl"]), quantity="kl", kind="part"))
+    figures += [replace(_read(row[name]), quantity=name, kind=kind) for name, kind in OTHERS.items() if name in row]
     settings = (f"{name}={value}" for name, value in row.get("settings", {}).items())
     notes = [content()["notes"][name] for name in [*table.get("notes", []), *row.get("notes", [])]]
     if "MELBO" in row:
