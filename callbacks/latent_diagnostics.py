@@ -42,7 +42,7 @@ class LatentDiagnostics(Callback):
 
     Args:
         threshold: Of the variance of an active unit's posterior mean.
-        neighbors: Of the entropy's estimate.
+        neighbors: Of the entropy's estimate; of a split of no more sentences than that the entropy is left out.
     """
 
     def __init__(self, threshold: float = 0.01, neighbors: int = 3) -> None:
