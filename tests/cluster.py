@@ -60,7 +60,9 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
         (folder / name).mkdir()
     file = folder / "slurm.conf"
     file.write_text(CONFIGURATION.format(host=host, folder=folder, controller=ports[0], daemon=ports[1]))
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "TEXTAE_"))}
+    # Nor what the `make` that may have started the tests tells another `make`.
+    hidden = ("SLURM_", "TEXTAE_", "MAKE", "MFLAGS", "ARGS")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
     # Lightning's own port is made of the job's number, which starts at 1 in every cluster.
     environment |= {"SLURM_CONF": str(file), "HOME": str(folder), "MASTER_PORT": str(_free_port())}
     (folder / "munge.key").write_bytes(os.urandom(1024))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -21,7 +22,10 @@ pytestmark = [
 
 
 def make(*args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["make", "-C", str(ROOT), *args], capture_output=True, text=True, timeout=60)
+    # Not the variables of the `make test` that may have started this, such as ARGS.
+    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    command = ["make", "-C", str(ROOT), *args]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
 
 
 def textae_words(*args: str) -> list[str]:
