@@ -202,6 +202,7 @@ def test_a_small_benchmark_of_the_framework_gives_its_row() -> None:
     assert row.target == 0.95 and "13 batches" in row.what and row.ours > 0
 
 
+@pytest.mark.slow  # it prepares corpora in processes of their own
 def test_small_benchmarks_of_preparation_give_their_rows() -> None:
     rows = preparation(sentences=300, against=600)
     assert [row.reference for row in rows[:3]] == [60.0, 5.0, 1500.0]
@@ -219,6 +220,7 @@ def test_a_small_benchmark_of_the_vocabulary_gives_its_row() -> None:
     assert "8 tokens" in row.what and "MB" in row.note and kept == backbone.LOGITS_KEPT
 
 
+@pytest.mark.slow  # it prepares corpora in processes of their own
 def test_small_benchmarks_of_scaling_give_their_rows() -> None:
     rows = scaling(factor=2, repeats=1, sentences=2, length=3, corpus=50, samples=2)
     assert len(rows) == 5 and all("times" in row.note and row.reference > 0 for row in rows)
