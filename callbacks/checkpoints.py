@@ -12,6 +12,7 @@ from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 from pytorch_lightning.trainer.states import TrainerFn
 
 from callbacks.attached import logging_interval
+from callbacks.slurm_signal import SlurmSignal
 from datamodules.errors import require
 
 
@@ -72,7 +73,8 @@ class LastCheckpoint(Checkpoint):
     """`last.ckpt`: after every validation and every epoch, and between them; a broken fit goes on from it.
 
     Lightning's `save_last` waits for a better one. Steps before a validation are passed over, which a resume would
-    leave out, and steps whose figures are logged, if not all are: Lightning logs them when it has saved.
+    leave out, and steps whose figures are logged, if not all are: Lightning logs them when it has saved. When SLURM
+    sends its signal one is written, too, and the job is queued again.
 
     Args:
         dirpath: The run's folder of checkpoints.
@@ -89,14 +91,27 @@ class LastCheckpoint(Checkpoint):
         self.filename = filename
         self.every_n_train_steps = every_n_train_steps
         self._saved = 0
+        self._signal = SlurmSignal()
+        self._ends = False
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begins to count."""
         self._saved = trainer.global_step
+        self._signal = SlurmSignal()
+        self._ends = False
+
+    def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begins to listen."""
+        self._signal.put_off(trainer)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begins to listen, where there was no sanity check."""
+        self._signal.put_off(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves."""
         if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
+            self._ends |= self._signal.has_come(trainer)
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -109,7 +124,8 @@ class LastCheckpoint(Checkpoint):
     ) -> None:
         """Saves if it is time, or the last chance: a limit of time ends a fit between two validations."""
         every, step = self.every_n_train_steps, trainer.global_step
-        due = trainer.should_stop or (every is not None and step - self._saved >= every)
+        self._ends |= self._signal.has_come(trainer, batch_idx)
+        due = self._ends or trainer.should_stop or (every is not None and step - self._saved >= every)
         logs = logging_interval(trainer)
         logged = logs > 1 and step % logs == 0 and not trainer.should_stop
         accumulates = (batch_idx + 1) % trainer.accumulate_grad_batches != 0
@@ -123,6 +139,9 @@ class LastCheckpoint(Checkpoint):
     def _save(self, trainer: Trainer) -> None:
         self._saved = trainer.global_step
         trainer.save_checkpoint(self.file(trainer), weights_only=False)
+        if self._ends:
+            self._ends = False
+            self._signal.answer()
 
 
 def _before_validation(trainer: Trainer, batches: int) -> bool:
