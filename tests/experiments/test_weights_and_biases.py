@@ -164,7 +164,7 @@ logger.experiment.finish()
 """
 
 
-@pytest.mark.parametrize("server", ["nonsense", "nobody", "silence"])
+@pytest.mark.parametrize("server", ["nonsense", "nobody", pytest.param("silence", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("insists", [False, True])
 def test_a_server_that_does_not_do(server: str, insists: bool, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
