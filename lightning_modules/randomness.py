@@ -20,6 +20,7 @@ from datamodules.errors import require
 
 # Up to here NumPy, which starts an operation in half the time, makes the same integers faster than PyTorch's threads.
 FEW = 65_536
+BITS = 23  # random ones of a number
 _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
 
@@ -51,6 +52,20 @@ class SentenceRandom:
         Raises:
             UsageError: More rows or columns than have numbers of their own.
         """
+        # 23 bits and the half that keeps 0 and 1 out are what a float32 holds exactly; one more would round up to 1.
+        return (self._bits(stream, shape, sample, first).to(torch.float32) + 0.5) * 2.0**-BITS
+
+    def bernoulli(self, stream: str, probability: float, *shape: int, sample: int = 0, first: int = 0) -> Tensor:
+        """(B, *shape) bool, true where `uniform`, whose other arguments these are, is below the probability."""
+        exact = float(torch.tensor(probability, dtype=torch.float32))
+        return self._bits(stream, shape, sample, first) < math.ceil(exact * 2**BITS - 0.5)
+
+    def normal(self, stream: str, *shape: int, sample: int = 0, first: int = 0) -> Tensor:
+        """(B, *shape) float32 standard normal numbers; arguments as for `uniform`."""
+        return torch.special.ndtri(self.uniform(stream, *shape, sample=sample, first=first))
+
+    def _bits(self, stream: str, shape: tuple[int, ...], sample: int, first: int) -> Tensor:
+        """(B, *shape) int64 of 23 random bits."""
         # One after the other, so that no two of them can change places or cancel.
         key = 0
         for part in (self.seed, zlib.crc32(stream.encode()), self.epoch, sample):
@@ -61,27 +76,24 @@ class SentenceRandom:
         require(
             apart, f"{first + rows:,} times {columns:,} numbers a sentence: there are 65,536 draws of as many, at most"
         )
-        bits: Tensor
-        if self.index.device.type == "cpu" and len(self.index) * rows * columns < FEW:
-            bits = torch.from_numpy(_bits(self.index.numpy(), np.arange(first, first + rows), np.arange(columns), key))
-        else:
-            device = self.index.device
-            places = torch.arange(first, first + rows, device=device), torch.arange(columns, device=device)
-            bits = _bits(self.index, *places, key)
-        # 23 bits and the half that keeps 0 and 1 out are what a float32 holds exactly; one more would round up to 1.
-        unit = (bits.to(torch.float32) + 0.5) * 2.0**-23
-        return unit.view(len(self.index), *shape)
-
-    def normal(self, stream: str, *shape: int, sample: int = 0, first: int = 0) -> Tensor:
-        """(B, *shape) float32 standard normal numbers; arguments as for `uniform`."""
-        return torch.special.ndtri(self.uniform(stream, *shape, sample=sample, first=first))
+        device, count = self.index.device, len(self.index)
+        if device.type == "cpu" and count * rows * columns < FEW:
+            element = (np.arange(first, first + rows)[:, None] << 16) + np.arange(columns)
+            counter = (self.index.numpy()[:, None] << 32) + element.reshape(-1)
+            return torch.from_numpy(_random(counter.view(np.uint64), key).view(np.int64)).view(count, *shape)
+        place = torch.arange(first, first + rows, device=device)[:, None] << 16
+        counters = (self.index[:, None] << 32) + (place + torch.arange(columns, device=device)).reshape(-1)
+        return torch.as_tensor(_random(counters, key)).view(count, *shape)
 
 
-def _bits(index: Any, rows: Any, columns: Any, key: int) -> Any:
-    """23 random bits for each sentence and element, in arrays or tensors of int64."""
-    element = ((rows[:, None] << 16) + columns).reshape(-1)
-    bits = _hash(_hash((index[:, None] << 32) + element) ^ _signed(key))
-    return (bits >> 40) & 0x7FFFFF
+def _random(counter: Any, key: int) -> Any:
+    """23 random bits for each counter, an array of uint64 or a tensor of int64, in its place."""
+    counter = _hash(counter)
+    counter ^= _constant(key, counter)
+    counter = _hash(counter)
+    counter >>= 64 - BITS - 1
+    counter &= (1 << BITS) - 1
+    return counter
 
 
 def _mix(value: int) -> int:
@@ -92,16 +104,22 @@ def _mix(value: int) -> int:
 
 
 def _hash(value: Any) -> Any:
-    value = value + _signed(_GOLDEN)
-    value = (value ^ _shift(value, 30)) * _signed(0xBF58476D1CE4E5B9)
-    value = (value ^ _shift(value, 27)) * _signed(0x94D049BB133111EB)
-    return value ^ _shift(value, 31)
+    value += _constant(_GOLDEN, value)
+    value ^= _shift(value, 30)
+    value *= _constant(0xBF58476D1CE4E5B9, value)
+    value ^= _shift(value, 27)
+    value *= _constant(0x94D049BB133111EB, value)
+    value ^= _shift(value, 31)
+    return value
 
 
 def _shift(value: Any, bits: int) -> Any:
     """Logical right shift: that of int64 copies the sign."""
-    return (value >> bits) & ((1 << (64 - bits)) - 1)
+    return (value >> bits) & ((1 << (64 - bits)) - 1) if isinstance(value, Tensor) else value >> np.uint64(bits)
 
 
-def _signed(value: int) -> int:
-    return value - (1 << 64) if value >= 1 << 63 else value
+def _constant(value: int, like: Any) -> Any:
+    """64 bits, as the one kind of numbers or the other has them."""
+    if isinstance(like, Tensor):
+        return value - (1 << 64) if value >= 1 << 63 else value
+    return np.uint64(value)

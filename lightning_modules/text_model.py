@@ -104,8 +104,8 @@ class TextModel(LightningModule, ABC):
         if self.decoder_config.direction == "right_to_left":
             batch = right_to_left(batch)
         if self.training and self.weights["word_dropout"] > 0:
-            dropped = self.random(batch).uniform("word_dropout", batch.inputs.shape[1])
-            dropped = (dropped < self.weights["word_dropout"]) & (batch.inputs != BOS)
+            rate, steps = self.weights["word_dropout"], batch.inputs.shape[1]
+            dropped = self.random(batch).bernoulli("word_dropout", rate, steps) & (batch.inputs != BOS)
             batch = replace(batch, inputs=batch.inputs.masked_fill(dropped, UNK))
         return batch
 

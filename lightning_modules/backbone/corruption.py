@@ -64,7 +64,7 @@ def corrupt(
         key = key.masked_fill(~length_mask(lengths_B, steps), float("inf"))
         words_BT = words_BT.gather(1, key.argsort(dim=1, stable=True))
     if config.drop > 0:
-        kept = (random.uniform("drop", steps) >= config.drop) & length_mask(lengths_B, steps)
+        kept = length_mask(lengths_B, steps) & ~random.bernoulli("drop", config.drop, steps)
         places = kept.cumsum(1)
         lengths_B = places[:, -1]
         # What is dropped goes to a column of its own, which is cut off.
@@ -74,12 +74,12 @@ def corrupt(
         return words_BT, lengths_B
     real = length_mask(lengths_B, steps)
     if config.blank > 0:
-        words_BT = words_BT.masked_fill((random.uniform("blank", steps) < config.blank) & real, BLANK)
+        words_BT = words_BT.masked_fill(random.bernoulli("blank", config.blank, steps) & real, BLANK)
     if config.substitute > 0:
         words = vocabulary_size - len(SPECIAL_TOKENS)
         drawn = (random.uniform("substitute", steps) * words).long() + len(SPECIAL_TOKENS)
-        chosen = (random.uniform("substituted", steps) < config.substitute) & real
+        chosen = random.bernoulli("substituted", config.substitute, steps) & real
         words_BT = torch.where(chosen, drawn, words_BT)
     if config.unknown > 0:
-        words_BT = words_BT.masked_fill((random.uniform("unknown", steps) < config.unknown) & real, UNK)
+        words_BT = words_BT.masked_fill(random.bernoulli("unknown", config.unknown, steps) & real, UNK)
     return words_BT, lengths_B

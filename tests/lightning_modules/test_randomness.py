@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Callable
 from itertools import product
+from typing import Any
 
 import pytest
 import torch
@@ -56,9 +58,13 @@ def test_normal_numbers_are_standard_normal(sentences: int, numbers: int) -> Non
     assert kolmogorov_smirnov((1 + torch.erf(normal.double() / math.sqrt(2))) / 2) < 2
 
 
-@pytest.mark.parametrize("bits", [0, -1])
-def test_no_uniform_number_is_0_or_1_and_no_normal_one_infinite(monkeypatch: pytest.MonkeyPatch, bits: int) -> None:
-    monkeypatch.setattr(randomness, "_hash", lambda value: value * 0 + bits)
+@pytest.mark.parametrize("few", [0, 2**16])
+@pytest.mark.parametrize("bits", [lambda value: value & 0, lambda value: ~(value & 0)], ids=["zeros", "ones"])
+def test_no_uniform_number_is_0_or_1_and_no_normal_one_infinite(
+    monkeypatch: pytest.MonkeyPatch, bits: Callable[[Any], Any], few: int
+) -> None:
+    monkeypatch.setattr(randomness, "_hash", bits)
+    monkeypatch.setattr(randomness, "FEW", few)
     unit = draws(1).uniform("noise", 1)
     assert 0 < float(unit) < 1
     assert bool(draws(1).normal("noise", 1).isfinite())
@@ -69,6 +75,43 @@ def test_few_numbers_are_those_of_many(shape: tuple[int, ...], monkeypatch: pyte
     few = draws(11, seed=5, epoch=2).uniform("noise", *shape, sample=1)
     monkeypatch.setattr(randomness, "FEW", 0)
     assert torch.equal(draws(11, seed=5, epoch=2).uniform("noise", *shape, sample=1), few)
+
+
+def splitmix64(value: int) -> int:
+    """The finaliser of Steele et al. (2014), in Python's own integers."""
+    value = (value + 0x9E3779B97F4A7C15) % 2**64
+    value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+    value = (value ^ (value >> 27)) * 0x94D049BB133111EB % 2**64
+    return value ^ (value >> 31)
+
+
+@pytest.mark.parametrize("few", [0, 2**16])
+def test_numbers_are_those_of_the_published_hash(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(randomness, "FEW", few)
+    key = 0
+    for part in (7, zlib.crc32(b"noise"), 3, 2):
+        key = splitmix64(key ^ splitmix64(part))
+    unit = SentenceRandom(torch.tensor([0, 5, 2**31 - 1]), 7, 3).uniform("noise", 2, 3, sample=2, first=1)
+    for sentence, row, column in product(range(3), range(2), range(3)):
+        counter = ((0, 5, 2**31 - 1)[sentence] << 32) + ((row + 1) << 16) + column
+        bits = splitmix64(splitmix64(counter) ^ key) >> 40 & (2**23 - 1)
+        assert float(unit[sentence, row, column]) == (bits + 0.5) / 2**23
+
+
+@pytest.mark.parametrize("few", [0, 2**16])
+@pytest.mark.parametrize("probability", [0.0, 2.0**-25, 0.3, 0.5, 1 - 2.0**-24, 1.0])
+def test_bernoulli_is_whether_uniform_is_below(probability: float, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(randomness, "FEW", few)
+    unit, drawn = draws(200).uniform("noise", 3, 90), draws(200).bernoulli("noise", probability, 3, 90)
+    assert drawn.dtype == torch.bool and torch.equal(drawn, unit < probability)
+
+
+@pytest.mark.parametrize("sentence", range(50))
+def test_bernoulli_of_a_number_itself_is_false(sentence: int) -> None:
+    own = SentenceRandom(torch.tensor([sentence]), 0, 0)
+    unit = float(own.uniform("noise", 1))
+    near = (unit - 2.0**-24, unit, unit + 2.0**-24)
+    assert [bool(own.bernoulli("noise", value, 1)) for value in near] == [False, False, True]
 
 
 def one_row(stream: str = "noise", seed: int = 0, epoch: int = 0, sample: int = 0) -> Tensor:
