@@ -32,6 +32,7 @@ from experiments.runs import (
     unfinished_run,
 )
 from experiments.save_config import SaveConfig
+from experiments.trainer_options import require_trainable
 from experiments.weights_and_biases import start_wandb
 from lightning_modules import TextModel
 from lightning_modules.checkpoint import read_checkpoint
@@ -110,22 +111,7 @@ class TextCLI(LightningCLI):
             trainer = super().instantiate_trainer(**kwargs)
         except (TypeError, ValueError, ImportError) as error:
             raise UsageError(str(error)) from error
-        instead = "sentences are drawn by --data.init_args.subset.train N"
-        require(
-            getattr(trainer, "overfit_batches", 0) == 0,
-            f"--trainer.overfit_batches puts Lightning's sampler for ours: {instead}",
-        )
-        if not self.model.automatic_optimization:
-            family = type(self.model).__name__
-            require(
-                trainer.gradient_clip_val is None,
-                f"{family} clips by itself: give --model.init_args.clip instead of --trainer.gradient_clip_val",
-            )
-            require(
-                trainer.accumulate_grad_batches == 1,
-                f"{family} takes several steps in a batch, each at once: give larger batches (--data.init_args.batching"
-                ") instead of --trainer.accumulate_grad_batches",
-            )
+        require_trainable(trainer, self.model)
         # Two of one kind would log under the same names, of which Lightning would take the mean.
         given = callbacks_of(trainer)
         last = {callback.state_key: callback for callback in given}

@@ -49,6 +49,7 @@ Command = Callable[..., Any]
         ("--trainer.devices=0", ("devices", "0")),
         ("--trainer.accelerator=abacus", ("accelerator", "abacus")),
         ("--trainer.accelerator=tpu", ("torch_xla",)),
+        ("--trainer.num_nodes=2", ("num_nodes is 2", "torchrun", "NODE_RANK")),
         ("--trainer.overfit_batches=0.5", ("overfit_batches", "subset.train")),
         ("--model.init_args.encoder.hidden_size=100000000", ("too large",)),
         ("--model.init_args.posterior.latent_size=9223372036854775807", ("too large",)),
