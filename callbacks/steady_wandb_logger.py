@@ -25,6 +25,11 @@ class SteadyWandbLogger(WandbLogger):
     _failures = 0
     _is_gone = False
 
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        # Lightning passes it on where nobody has asked for it, and W&B warns of it: it has no effect any more.
+        self._wandb_init.pop("anonymous", None)
+
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
         """Logs the configuration."""

@@ -39,6 +39,7 @@ def run(*command: str, folder: Path) -> str:
         timeout=100,
     )
     assert ended.returncode == 0, ended.stderr
+    assert "WARNING" not in ended.stderr, ended.stderr  # W&B's, of what the user has no part in
     return ended.stdout
 
 
