@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 
 import torch
 from rich.console import Console
@@ -35,18 +36,22 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "encoding": encoding,
     "scaling": scaling,
 }
+# What is done only where it is named.
+LONG: dict[str, Callable[[], list[Row]]] = {"large_corpus": partial(preparation, against=10_000_000)}
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Runs the benchmarks that are named, all of them by default."""
+    """Runs the benchmarks that are named, all but the long ones by default."""
     parser = argparse.ArgumentParser(prog="python -m experiments.bench", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}")
+    known = BENCHMARKS | LONG
+    long = f"{', '.join(LONG)} (a quarter of an hour)"
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; and {long}")
     parser.add_argument("--output", help="JSON file for the rows, with commit, versions and hardware")
     given = parser.parse_args(args)
-    unknown = sorted(set(given.names) - BENCHMARKS.keys())
+    unknown = sorted(set(given.names) - known.keys())
     if unknown:
-        parser.error(f"there is no benchmark {unknown[0]}; there are {', '.join(BENCHMARKS)}")
-    rows = [row for name in given.names or BENCHMARKS for row in BENCHMARKS[name]()]
+        parser.error(f"there is no benchmark {unknown[0]}; there are {', '.join(known)}")
+    rows = [row for name in given.names or BENCHMARKS for row in known[name]()]
     table = Table(title="seconds, medians")
     for column in ("measured; compared with", "reference", "ours", "ratio", "at least", "note"):
         table.add_column(column, justify="left" if column in ("measured; compared with", "note") else "right")
