@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from datamodules.errors import UsageError, require
 from datamodules.vocabulary import UNK
@@ -77,7 +77,7 @@ def require_known(model: TextModel, sentences: Sequence[str], where: str = "sent
 
 def print_table(rows: Sequence[Mapping[str, str]]) -> None:
     """Prints rows that have the same columns."""
-    table = Table(*rows[0])
+    table = Table(*(Column(name, overflow="fold") for name in rows[0]))  # rather than cut off
     for row in rows:
         table.add_row(*row.values())
     Console(markup=False).print(table)  # a word such as [b] is a word

@@ -16,6 +16,7 @@ from experiments.records import Run, by_title, mean_and_std, read_runs
 
 BLEU = "test/reconstruction_bleu"
 PERPLEXITIES = ("test/forward_perplexity", "test/reverse_perplexity")
+HEADINGS = {BLEU: "BLEU-4", **{name: name.removeprefix("test/").replace("_", " ") for name in PERPLEXITIES}}
 MEASURED = "textae test --run {folder} --trainer.callbacks+=callbacks.{callback}"
 
 
@@ -39,7 +40,7 @@ def run(args: list[str]) -> None:
             {
                 "model": point["model"],
                 "seeds": str(len(point["seeds"])),
-                **{name.removeprefix("test/"): _cell(point[name]) for name in (BLEU, *PERPLEXITIES)},
+                **{heading: _cell(point[name]) for name, heading in HEADINGS.items()},
             }
             for point in points
         ]
@@ -83,7 +84,7 @@ def _draw(points: Sequence[dict[str, Any]]) -> Figure:
             for point, place in zip(models, zip(x, y, strict=True), strict=True):
                 settings = point["model"].removeprefix(experiment).strip()
                 axes.annotate(settings, place, xytext=(4, 4), textcoords="offset points", fontsize="x-small")
-        axes.set(xlabel="BLEU-4 of reconstructions", ylabel=name.removeprefix("test/").replace("_", " "))
+        axes.set(xlabel="BLEU-4 of reconstructions", ylabel=HEADINGS[name])
         axes.legend(fontsize="small")
     return figure
 
