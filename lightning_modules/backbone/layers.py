@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -53,9 +55,9 @@ def bfloat16_is_fast() -> bool:
 class Projection(nn.Linear):
     """A linear layer that takes, on a CPU, the faster of PyTorch's two matrix products in float32.
 
-    `nn.Linear` calls the BLAS, which uses half of what an AVX-512 processor can where that is MKL and the processor not
-    Intel's; oneDNN, which computes PyTorch's convolutions, uses all of it. A linear layer is a convolution with a
-    kernel of one. The published loops of `make bench` have the BLAS.
+    `nn.Linear` calls the BLAS, which uses half of what an AVX-512 processor can where that is MKL and the processor
+    AMD's; oneDNN, which computes PyTorch's convolutions, uses all of it. A linear layer is a convolution with a kernel
+    of one. The published loops of `make bench` have the BLAS.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -79,7 +81,17 @@ def _onednn_is_faster(x: Tensor, rows: int, weights: int) -> bool:
         and torch.get_num_threads() > 1  # PyTorch asks that before it gives such a convolution to oneDNN
         and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]  # torch has it untyped
         and torch.backends.cpu.get_cpu_capability() == "AVX512"
+        and not _has_mkls_best()
     )
+
+
+@cache
+def _has_mkls_best() -> bool:
+    """Whether MKL uses all of the processor: it is made for Intel's, and is known not to on AMD's."""
+    try:
+        return "AuthenticAMD" not in Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return True
 
 
 def reverse(x_BT: Tensor, lengths_B: Tensor) -> Tensor:

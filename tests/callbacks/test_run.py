@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from filelock import FileLock
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
@@ -145,20 +146,20 @@ def test_throughput_counts_words_and_ends(
 
 
 @pytest.mark.parametrize(
-    ("precision", "fast", "said"), [("bf16-mixed", False, True), ("bf16-mixed", True, False), ("32-true", False, False)]
+    ("precision", "rate", "said"), [("bf16-mixed", 1e9, True), ("bf16-mixed", 3e9, False), ("32-true", 1e9, False)]
 )
-def test_a_processor_without_bfloat16_is_named(
+def test_a_processor_that_is_slow_in_bfloat16_is_named(
     fit: Make,
     precision: str,
-    fast: bool,
+    rate: float,
     said: bool,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("callbacks.throughput.bfloat16_is_fast", lambda: fast)
-    monkeypatch.setattr("callbacks.throughput.matrix_rate", lambda *_: 1e9)
+    rates = {torch.bfloat16: rate, torch.float32: 2e9}
+    monkeypatch.setattr("callbacks.throughput.matrix_rate", lambda device, dtype=torch.float32: rates[dtype])
     fit(Throughput(), precision=precision)
-    assert ("no bfloat16: its products run at 1.0 GFLOP/s" in capsys.readouterr().err) == said
+    assert ("at 1 GFLOP/s in bfloat16 and at 2 in float32: train with" in capsys.readouterr().err) == said
 
 
 def test_the_summary_says_how_fast_the_fit_was(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -53,6 +54,7 @@ def test_a_projection_is_a_linear_layer(
 @pytest.mark.usefixtures("two_threads")
 def test_when_onednn_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    monkeypatch.setattr(layers, "_has_mkls_best", lambda: False)
     x, weights = torch.randn(200, 400), 400 * 10_000
     assert layers._onednn_is_faster(x, 200, weights) == torch.backends.mkldnn.is_available()
     assert not layers._onednn_is_faster(x.double(), 200, weights)  # exact checks of gradients
@@ -63,8 +65,25 @@ def test_when_onednn_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
     assert not layers._onednn_is_faster(x, 200, weights)
     torch.set_num_threads(2)
+    monkeypatch.setattr(layers, "_has_mkls_best", lambda: True)
+    assert not layers._onednn_is_faster(x, 200, weights)
+    monkeypatch.setattr(layers, "_has_mkls_best", lambda: False)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
     assert not layers._onednn_is_faster(x, 200, weights)
+
+
+@pytest.mark.parametrize(
+    ("content", "best"),
+    [("vendor_id\t: GenuineIntel", True), ("vendor_id\t: AuthenticAMD", False), ("BogoMIPS", True), (None, True)],
+)
+def test_whose_processor_it_is(content: str | None, best: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_text(file: Path, encoding: str) -> str:
+        if content is None:
+            raise FileNotFoundError(file)
+        return content
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    assert layers._has_mkls_best.__wrapped__() == best
 
 
 @pytest.mark.parametrize("fast", [None, False])
