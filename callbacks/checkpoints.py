@@ -116,7 +116,8 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves, where no validation has just been."""
-        if not trainer.enable_validation or trainer.global_step != self._saved:
+        self._ends |= self._signal.has_come(trainer)
+        if self._ends or not trainer.enable_validation or trainer.global_step != self._saved:
             self._save(trainer)
 
     def on_train_batch_end(
@@ -124,7 +125,7 @@ class LastCheckpoint(Checkpoint):
     ) -> None:
         """Saves if it is time, or the last chance: a limit of time ends a fit between two validations."""
         every, step = self.every_n_train_steps, trainer.global_step
-        self._ends |= self._signal.has_come(trainer, batch_idx)
+        self._ends |= self._signal.has_come(trainer)
         due = self._ends or trainer.should_stop or (every is not None and step - self._saved >= every)
         logs = logging_interval(trainer)
         logged = logs > 1 and step % logs == 0 and not trainer.should_stop

@@ -13,7 +13,7 @@ from rich.console import Console
 from datamodules.errors import require
 from experiments.comparison import print_comparison
 from experiments.data_settings import changed_data
-from experiments.figures import GAP, LIKELIHOODS, QUANTITIES, Figure, Row
+from experiments.figures import GAP, INSTEAD, LIKELIHOODS, QUANTITIES, Figure, Row
 from experiments.published import content, melbo_note, published_rows
 from experiments.records import Run, by_title, mean_and_std, read_runs
 from experiments.runs import write_json
@@ -68,9 +68,12 @@ def _measured(runs: Sequence[Run], conventions: Sequence[str]) -> dict[str, list
 
 
 def _row(corpus: str, title: str, runs: Sequence[Run], conventions: Sequence[str]) -> Row:
-    figures, notes = [], []
+    figures: list[Figure] = []
+    notes: list[str] = []
     for name, quantity in QUANTITIES.items():
         found = _found(runs, name)
+        if name in INSTEAD and any(figure.quantity == quantity for figure in figures):
+            continue
         if found:
             kind, convention = found[0]["kind"], _convention(found[0], runs[0])
             figures.append(_figure(quantity, kind, convention, [figure["value"] for figure in found]))

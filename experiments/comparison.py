@@ -37,8 +37,9 @@ LEGEND = (
     "likelihood; sampled: by importance sampling",
 )
 BLEU_LEGEND = (
-    "BLEU-4: of greedy reconstructions from the posterior's mean; BLEU-1: of sampled ones from a posterior sample, by "
-    "sentence: as papers print it, the mean of sentences' scores, with EOS a word of the reconstructions"
+    "BLEU-4: of greedy reconstructions from the posterior's mean; BLEU-1: of sampled ones from a posterior sample, or "
+    "the code where there is no posterior; by sentence: as papers print it, the mean of sentences' scores, with EOS a "
+    "word of the reconstructions"
 )
 UNLIMITED = 100_000  # columns of characters, more than any table has
 

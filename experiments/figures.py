@@ -24,7 +24,10 @@ QUANTITIES = {
     "latent_entropy": "latent_entropy",
     "reconstruction_bleu": "reconstruction_bleu",
     "bleu_1_sampled_posterior": "bleu_1",
+    "bleu_1_sampled_mean": "bleu_1",
 }
+# What stands for a quantity where a model, such as a deterministic autoencoder, has not what is named before it.
+INSTEAD = ("bleu_1_sampled_mean",)
 # What papers print of a model that is no likelihood, and of which kind it is. Their BLEU-1 is not a corpus'.
 PUBLISHED_ONLY = ("sentence_bleu_1",)
 OTHERS = {"kl": "part", "latent_entropy": "estimate", "sentence_bleu_1": "score"}

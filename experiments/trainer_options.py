@@ -10,7 +10,8 @@ from pytorch_lightning import Trainer
 from datamodules.errors import require
 from lightning_modules import TextModel
 
-NODE = ("NODE_RANK", "GROUP_RANK")  # variables of which Lightning takes the node's number
+# Variables without which Lightning takes a node for the first one, and for its own head.
+NODE, HEAD = {"NODE_RANK", "GROUP_RANK"}, {"MASTER_ADDR", "MASTER_PORT"}
 
 
 def require_trainable(trainer: Trainer, model: TextModel) -> None:
@@ -24,13 +25,14 @@ def require_trainable(trainer: Trainer, model: TextModel) -> None:
         "--trainer.overfit_batches puts Lightning's sampler for ours: sentences are drawn by --data.init_args.subset."
         "train N",
     )
-    # Lightning would take this node for the first one, and wait for the others.
+    # Lightning would wait for the others.
     environment = getattr(trainer.strategy, "cluster_environment", None)
-    unknown = isinstance(environment, LightningEnvironment) and not any(name in os.environ for name in NODE)
+    known = bool(NODE & os.environ.keys()) and os.environ.keys() >= HEAD
+    unknown = isinstance(environment, LightningEnvironment) and not known
     require(
         trainer.num_nodes == 1 or not unknown,
-        f"--trainer.num_nodes is {trainer.num_nodes}, but nothing says which of the nodes this is: start it by `make "
-        "submit` or torchrun, or with MASTER_ADDR, MASTER_PORT and NODE_RANK on each node",
+        f"--trainer.num_nodes is {trainer.num_nodes}, but nothing says which this is and where the first one is: "
+        "start it by `make submit` or torchrun, or with MASTER_ADDR, MASTER_PORT and NODE_RANK on each node",
     )
     if model.automatic_optimization:
         return

@@ -1,10 +1,12 @@
-"""SLURM's signal finds two ranks at different steps; they answer it at the same one."""
+"""SLURM's signal finds ranks at different points; they save and answer at the end of one step."""
 
 from __future__ import annotations
 
 import os
 import signal
 import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,14 +19,43 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.strategies import DDPStrategy
 
 from callbacks import LastCheckpoint
-from callbacks.slurm_signal import EVERY
 from datamodules.bucketing import BatchingConfig
-from lightning_modules import Autoencoder
+from lightning_modules import AdversarialAutoencoder, Autoencoder
+from lightning_modules.checkpoint import read_checkpoint
 
-# The batches of an epoch, and those after which rank 0 and rank 1 get the signal, if they do.
-BATCHES = 3 * EVERY
-SENT = {"both": (3, EVERY + 4), "one": (None, 7), "none": (None, None)}
-ANSWERED = {"both": EVERY + 1, "one": EVERY + 1, "none": None}
+BATCHES = 12  # of an epoch
+NEVER = (None, None)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A fit, and where the signal comes.
+
+    Attributes:
+        answered: The step at whose end it is answered, if it is.
+        training: After which training batch the signal comes to each rank.
+        validation: After which validation batch, counted over the fit.
+        options: Of the trainer.
+        family: What is trained.
+    """
+
+    answered: int | None
+    training: tuple[int | None, int | None] = NEVER
+    validation: tuple[int | None, int | None] = NEVER
+    options: tuple[tuple[str, Any], ...] = ()
+    family: type = Autoencoder
+
+
+CASES = {
+    "never": Case(None),
+    "to one rank": Case(7, (None, 7)),
+    "to both, one after the other": Case(3, (3, 5)),
+    "to one rank in a validation": Case(6, validation=(None, 2), options=(("val_check_interval", 0.5),)),
+    "to one rank in the check before training": Case(1, validation=(1, None), options=(("num_sanity_val_steps", 1),)),
+    "between steps of gradient accumulation": Case(2, (5, None), options=(("accumulate_grad_batches", 4),)),
+    "in the fit's last step": Case(8, (None, 8), options=(("max_steps", 8),)),
+    "to a family that steps by itself": Case(4, (4, None), family=AdversarialAutoencoder),
+}
 
 
 class Cluster(TorchElasticEnvironment, SLURMEnvironment):
@@ -37,14 +68,50 @@ class Cluster(TorchElasticEnvironment, SLURMEnvironment):
 class Sent(Callback):
     """Sends this process the signal after a batch."""
 
-    def __init__(self, after: int | None) -> None:
-        self.after = after
+    def __init__(self, training: int | None, validation: int | None) -> None:
+        self.left = {"training": training, "validation": validation}
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        if batch_idx + 1 == self.after:
-            os.kill(os.getpid(), signal.SIGUSR1)
+    def on_train_batch_end(self, *_: Any) -> None:
+        self._count("training")
+
+    def on_validation_batch_end(self, *_: Any) -> None:
+        self._count("validation")
+
+    def _count(self, kind: str) -> None:
+        left = self.left[kind]
+        if left is not None:
+            self.left[kind] = left - 1
+            if left == 1:
+                os.kill(os.getpid(), signal.SIGUSR1)
+
+
+class Answers:
+    """As Lightning's, which ends with all ranks waiting for each other; where there is one, Lightning leaves it be."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+        self.saved: list[int] = []
+        self.trainer: Trainer | None = None
+        self.file = Path()
+
+    def __call__(self, *_: Any) -> None:
+        assert self.trainer is not None
+        self.steps.append(self.trainer.global_step)
+        self.trainer.strategy.barrier()
+        self.saved.append(read_checkpoint(self.file)["global_step"])
+
+
+def fit(rank: int, ranks: int, folder: Path, case: Case, **options: Any) -> Answers:
+    answers = Answers()
+    answers.file = folder / "last.ckpt"
+    signal.signal(signal.SIGUSR1, answers)
+    callbacks = [Sent(case.training[rank], case.validation[rank]), LastCheckpoint(str(folder))]
+    fitting = trainer(max_epochs=1, callbacks=callbacks, enable_checkpointing=True, **dict(case.options), **options)
+    answers.trainer = fitting
+    text, batching = sentences(4 * BATCHES), BatchingConfig(sentences=4)
+    data = [loader(text, batching, training=training, rank=rank, world_size=ranks) for training in (True, False)]
+    fitting.fit(plain(case.family), *data)
+    return answers
 
 
 def train(rank: int, folder: str, name: str) -> None:
@@ -54,26 +121,42 @@ def train(rank: int, folder: str, name: str) -> None:
     torch.distributed.init_process_group(
         "gloo", f"file://{folder}/ranks", rank=rank, world_size=2, timeout=timedelta(seconds=60)
     )
-    answers = []
-    # As Lightning's, which ends in a barrier; with one in place it leaves the signal to it.
-    signal.signal(signal.SIGUSR1, lambda *_: (answers.append(fitting.global_step), fitting.strategy.barrier()))
-    fitting = trainer(
-        max_epochs=1,
-        callbacks=[Sent(SENT[name][rank]), LastCheckpoint(folder)],
-        enable_checkpointing=True,
-        strategy=DDPStrategy(cluster_environment=Cluster(), process_group_backend="gloo"),
-        devices=2,
-    )
-    batching = BatchingConfig(sentences=4)
-    fitting.fit(plain(Autoencoder), loader(sentences(4 * BATCHES), batching, training=True, rank=rank, world_size=2))
-    torch.save((answers, fitting.global_step), f"{folder}/{rank}.pt")
+    strategy = DDPStrategy(cluster_environment=Cluster(), process_group_backend="gloo")
+    answers = fit(rank, 2, Path(folder), CASES[name], strategy=strategy, devices=2)
+    torch.save((answers.steps, answers.saved), f"{folder}/{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
-@pytest.mark.parametrize("name", SENT)
-def test_ranks_answer_together_and_go_on(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", CASES)
+def test_ranks_save_and_answer_together(name: str, tmp_path: Path) -> None:
     torch.multiprocessing.spawn(train, (str(tmp_path), name), nprocs=2)
+    expected = [] if CASES[name].answered is None else [CASES[name].answered]
     for rank in range(2):
-        answers, steps = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-        assert answers == ([] if ANSWERED[name] is None else [ANSWERED[name]])
-        assert steps == BATCHES
+        assert torch.load(tmp_path / f"{rank}.pt", weights_only=True) == (expected, expected)
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGUSR1)
+    yield
+    signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.usefixtures("signals")
+def test_one_rank_saves_before_it_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "GROUP_RANK"):
+        monkeypatch.setenv(name, {"WORLD_SIZE": "1"}.get(name, "0"))
+    answers = fit(0, 1, tmp_path, Case(5, (5, None)), plugins=[Cluster()])
+    assert (answers.steps, answers.saved) == ([5], [5])
+
+
+@pytest.mark.usefixtures("signals")
+def test_without_slurm_the_signal_is_left_alone(tmp_path: Path) -> None:
+    class Told(Sent):
+        def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            assert isinstance(signal.getsignal(signal.SIGUSR1), Answers)
+
+    answers = Answers()
+    signal.signal(signal.SIGUSR1, answers)
+    fitting = trainer(max_epochs=1, callbacks=[Told(None, None), LastCheckpoint(str(tmp_path))])
+    fitting.fit(plain(Autoencoder), loader(sentences(8), BatchingConfig(sentences=4), training=True))

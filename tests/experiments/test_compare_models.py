@@ -41,3 +41,11 @@ def test_an_option_that_only_one_run_has_makes_another_model(write_run: Command,
     write_run("svae_ptb", 1, {"model": {"init_args": {"lr": 1, "free_bits": 3}}}, nll=(22.0, "exact"))
     _, rows = compare("--no-published")
     assert [(row["model"], row["runs"]) for row in rows] == [("svae_ptb", 1), ("svae_ptb free_bits=3", 1)]
+
+
+def test_a_model_without_a_posterior_has_its_codes_reconstructions(write_run: Command, compare: Command) -> None:
+    write_run("vae_ptb", 0, bleu_1_sampled_mean=(0.5, "score"), bleu_1_sampled_posterior=(0.4, "score"))
+    write_run("ae_ptb", 0, bleu_1_sampled_mean=(0.6, "score"))
+    _, rows = compare("--no-published")
+    found = {row["model"]: [(figure["quantity"], figure["value"]) for figure in row["figures"]] for row in rows}
+    assert found == {"vae_ptb": [("bleu_1", 0.4)], "ae_ptb": [("bleu_1", 0.6)]}
