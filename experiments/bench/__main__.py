@@ -25,8 +25,8 @@ from experiments.bench.training import training
 from experiments.runs import write_json
 
 BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
+    "importance": importance,  # first, for its peak of memory is the process'
     "training": training,
-    "importance": importance,
     "corruption": corruption,
     "decoding": decoding,
     "vocabulary": large_vocabulary,
