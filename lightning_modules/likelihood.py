@@ -115,6 +115,7 @@ def rows_within(memory: float, model: TextAutoencoder, steps: int) -> int:
     words = model.vocabulary.get_vocab_size()
     logits = COPIES_OF_LOGITS * steps * words
     at_once = COPIES_OF_LOGITS * words * model.backbone.tokens_at_once(model.device)
+    at_once += model.backbone.decoder.output.weight.numel()  # laid out anew, see `Projection.for_many`
     rows = int(max(numbers / (states + logits), (numbers - at_once) / states))
     return max(1, min(rows, SENTENCES_AT_ONCE) if model.device.type == "cpu" else rows)
 

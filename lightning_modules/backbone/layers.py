@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -60,29 +62,59 @@ class Projection(nn.Linear):
     of one. The published loops of `make bench` have the BLAS.
     """
 
+    _laid_out: tuple[Tensor, Tensor | None] | None = None
+
     def forward(self, x: Tensor) -> Tensor:
         """(..., in_features) to (..., out_features)."""
+        if self._laid_out is not None:
+            weight, bias = self._laid_out
+            out: Tensor = torch.ops.mkldnn._linear_pointwise(x.to(weight.dtype), weight, bias, "none", [], "")
+            return out
         rows = x.numel() // self.in_features
-        if not _onednn_is_faster(x, rows, self.weight.numel()):
+        if not _is_a_convolution(x, rows, self.weight.numel()):
             return super().forward(x)
         image = x.reshape(1, rows, 1, self.in_features).permute(0, 3, 1, 2)  # no copy: the channels-last layout
         out = nn.functional.conv2d(image, self.weight[:, :, None, None], self.bias)
         return out.permute(0, 2, 3, 1).reshape(*x.shape[:-1], self.out_features)
 
+    @contextmanager
+    def for_many(self, rows: int) -> Iterator[None]:
+        """For many inputs of so many rows, without gradients: until it ends, the weights must not change.
 
-def _onednn_is_faster(x: Tensor, rows: int, weights: int) -> bool:
+        oneDNN lays a copy of them out once, in the precision that is due, where it else does so for each input.
+        """
+        mixed = torch.is_autocast_enabled("cpu")
+        dtype = torch.get_autocast_dtype("cpu") if mixed else self.weight.dtype
+        if torch.is_grad_enabled() or not _onednn_is_faster(self.weight.device, dtype):
+            yield
+            return
+        weight = torch.ops.mkldnn._reorder_linear_weight(self.weight.detach().to(dtype), rows)
+        self._laid_out = weight, None if self.bias is None else self.bias.detach().to(dtype)
+        try:
+            yield
+        finally:
+            self._laid_out = None
+
+
+def _is_a_convolution(x: Tensor, rows: int, weights: int) -> bool:
     """By properties that do not change from run to run, so that a run can be repeated bit for bit."""
     return (
-        x.device.type == "cpu"
-        and x.dtype == torch.float32
+        x.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")  # whose products are oneDNN's anyway
         and rows >= 64
         and weights >= 100_000
         and torch.get_num_threads() > 1  # PyTorch asks that before it gives such a convolution to oneDNN
-        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]  # torch has it untyped
-        and torch.backends.cpu.get_cpu_capability() == "AVX512"
-        and not _has_mkls_best()
+        and _onednn_is_faster(x.device, x.dtype)
     )
+
+
+def _onednn_is_faster(device: torch.device, dtype: torch.dtype) -> bool:
+    """Than the BLAS, which has no bfloat16."""
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]  # torch's
+        return False
+    if dtype == torch.bfloat16:
+        return bfloat16_is_fast()
+    return dtype == torch.float32 and torch.backends.cpu.get_cpu_capability() == "AVX512" and not _has_mkls_best()
 
 
 @cache

@@ -17,7 +17,7 @@ from lightning_modules.backbone.layers import EmbeddingConfig, at_least_float32
 from lightning_modules.backbone.posterior import Gaussian, PosteriorConfig, PosteriorHeads
 
 # Logits that are made at a time where no gradient needs all of them: as many as stay in a CPU's cache.
-LOGITS_AT_ONCE = {"cpu": 2_000_000, "cuda": 100_000_000}
+LOGITS_AT_ONCE = {"cpu": 4_000_000, "cuda": 100_000_000}
 # Logits that a training step keeps for its backward pass, a gigabyte of float32; of more, parts are made twice.
 LOGITS_KEPT = 250_000_000
 
@@ -73,10 +73,13 @@ class Backbone(nn.Module):
         kept = max(1, LOGITS_KEPT // self.decoder.output.out_features)
         tokens = kept if gradients else self.tokens_at_once(targets_N.device)
         parts = zip(torch.split(states_NH, tokens), torch.split(targets_N, tokens), strict=True)
-        if gradients and len(targets_N) > kept:
+        if len(targets_N) <= tokens:
+            nll_N = self._nll(states_NH, targets_N)
+        elif gradients:
             nll_N = torch.cat([checkpoint(self._nll, *part, use_reentrant=False) for part in parts])
         else:
-            nll_N = torch.cat([self._nll(*part) for part in parts])
+            with self.decoder.output.for_many(tokens):
+                nll_N = torch.cat([self._nll(*part) for part in parts])
         nll = torch.zeros(batch.targets.numel(), dtype=nll_N.dtype, device=nll_N.device)
         return nll.index_copy(0, batch.positions, nll_N).view(batch.targets.shape)
 

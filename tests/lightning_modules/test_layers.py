@@ -40,7 +40,7 @@ def test_a_projection_is_a_linear_layer(
     onednn: bool, bias: bool, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.manual_seed(0)
-    monkeypatch.setattr(layers, "_onednn_is_faster", lambda *given: onednn)
+    monkeypatch.setattr(layers, "_is_a_convolution", lambda *given: onednn)
     layer = Projection(37, 91, bias=bias)
     x = torch.randn(*shape, 37, requires_grad=True)
     out = layer(x)
@@ -51,25 +51,72 @@ def test_a_projection_is_a_linear_layer(
         torch.testing.assert_close(value.double(), true, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "mixed"])
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_projection_of_many_is_a_linear_layer(bias: bool, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layers, "_has_mkls_best", lambda: False)
+    torch.manual_seed(0)
+    layer, x = Projection(37, 91, bias=bias), torch.randn(50, 37)
+    true = by_definition(layer, x, torch.zeros(50, 91))[0]
+    if precision == "bfloat16":
+        layer, x = layer.bfloat16(), x.bfloat16()
+    weight = layer.weight.detach().clone()
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "mixed"):
+        with torch.no_grad(), layer.for_many(20):
+            parts = [layer(part) for part in x.split(20)]  # the last one has 10 rows
+        with torch.no_grad():
+            plain = layer(x)
+    out = torch.cat(parts)
+    assert out.dtype == plain.dtype == (torch.float32 if precision == "float32" else torch.bfloat16)
+    rounding = 1e-5 if precision == "float32" else 0.03
+    torch.testing.assert_close(out.double(), true, rtol=rounding, atol=rounding)
+    torch.testing.assert_close(plain.double(), true, rtol=rounding, atol=rounding)
+    assert torch.equal(layer.weight, weight) and layer._laid_out is None
+
+
+def test_when_weights_are_laid_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = Projection(37, 91)
+    for faster in (False, True):
+        monkeypatch.setattr(layers, "_onednn_is_faster", lambda *given, faster=faster: faster)
+        with layer.for_many(20):
+            assert layer._laid_out is None  # the weights need their gradient
+        with torch.no_grad(), layer.for_many(20):
+            assert (layer._laid_out is not None) == faster
+    with pytest.raises(KeyError), torch.no_grad(), layer.for_many(20):
+        raise KeyError
+    assert layer._laid_out is None
+
+
 @pytest.mark.usefixtures("two_threads")
 def test_when_onednn_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     monkeypatch.setattr(layers, "_has_mkls_best", lambda: False)
     x, weights = torch.randn(200, 400), 400 * 10_000
-    assert layers._onednn_is_faster(x, 200, weights) == torch.backends.mkldnn.is_available()
-    assert not layers._onednn_is_faster(x.double(), 200, weights)  # exact checks of gradients
-    assert not layers._onednn_is_faster(x, 20, weights)
-    assert not layers._onednn_is_faster(x, 200, 128 * 128)
+    assert layers._is_a_convolution(x, 200, weights) == torch.backends.mkldnn.is_available()
+    assert not layers._is_a_convolution(x.double(), 200, weights)  # exact checks of gradients
+    assert not layers._is_a_convolution(x, 20, weights)
+    assert not layers._is_a_convolution(x, 200, 128 * 128)
     with torch.autocast("cpu", torch.bfloat16):
-        assert not layers._onednn_is_faster(x, 200, weights)
+        assert not layers._is_a_convolution(x, 200, weights)
     torch.set_num_threads(1)
-    assert not layers._onednn_is_faster(x, 200, weights)
+    assert not layers._is_a_convolution(x, 200, weights)
     torch.set_num_threads(2)
     monkeypatch.setattr(layers, "_has_mkls_best", lambda: True)
-    assert not layers._onednn_is_faster(x, 200, weights)
+    assert not layers._is_a_convolution(x, 200, weights)
     monkeypatch.setattr(layers, "_has_mkls_best", lambda: False)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
-    assert not layers._onednn_is_faster(x, 200, weights)
+    assert not layers._is_a_convolution(x, 200, weights)
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_onednn_has_the_products_in_bfloat16_where_the_processor_has(
+    fast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    monkeypatch.setattr(layers, "bfloat16_is_fast", lambda: fast)
+    assert layers._onednn_is_faster(torch.device("cpu"), torch.bfloat16) == fast
+    assert not layers._onednn_is_faster(torch.device("cpu"), torch.float16)
+    assert not layers._onednn_is_faster(torch.device("cuda"), torch.bfloat16)
 
 
 @pytest.mark.parametrize(
