@@ -20,6 +20,7 @@ from callbacks.neighborhood import NeighborhoodRecall
 from callbacks.perplexity_conventions import PerplexityConventions
 from callbacks.predictions import Predictions
 from callbacks.prior_samples import PriorSamples
+from callbacks.progress_bar import ProgressBar
 from callbacks.reconstructions import Reconstructions
 from callbacks.resumable_csv_logger import ResumableCSVLogger
 from callbacks.run_folder import RunFolder
@@ -31,6 +32,7 @@ from callbacks.summary import Summary
 from callbacks.text_quality import TextQuality
 from callbacks.throughput import Throughput
 from callbacks.traversals import Traversals
+from callbacks.unprofiled import Unprofiled
 
 __all__ = [
     "AtomicCheckpointIO",
@@ -59,6 +61,7 @@ __all__ = [
     "PerplexityConventions",
     "Predictions",
     "PriorSamples",
+    "ProgressBar",
     "Reconstructions",
     "ResumableCSVLogger",
     "RunFolder",
@@ -70,4 +73,5 @@ __all__ = [
     "TextQuality",
     "Throughput",
     "Traversals",
+    "Unprofiled",
 ]

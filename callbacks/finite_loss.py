@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import torch
@@ -66,6 +67,8 @@ class FiniteLoss(Callback):
             pl_module.log("train/skipped_steps", float(self.skipped))
             return
         assert isinstance(pl_module, TextModel) and pl_module.last_loss is not None
+        if pl_module.device.type == "cpu" and trainer.world_size == 1 and math.isfinite(pl_module.last_loss.item()):
+            return
         self.losses.append((trainer.global_step, batch, pl_module.last_loss))
         if pl_module.device.type == "cpu" or len(self.losses) >= logging_interval(trainer):
             self._look(trainer, pl_module)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -29,17 +30,19 @@ class MatrixProducts:
 
     def __init__(self, module: nn.Module) -> None:
         self.operations = 0.0
-        layers = (layer for layer in module.modules() if isinstance(layer, (nn.Linear, *RECURRENT)))
-        self._handles: list[RemovableHandle] = [layer.register_forward_pre_hook(self._count) for layer in layers]
+        self._handles: list[RemovableHandle] = []
+        for layer in module.modules():
+            if isinstance(layer, (nn.Linear, *RECURRENT)):
+                weights = sum(value.numel() for value in layer.parameters() if value.dim() == 2)
+                self._handles.append(layer.register_forward_pre_hook(partial(self._count, weights)))
 
     def stop(self) -> None:
         """Watches no longer."""
         for handle in self._handles:
             handle.remove()
 
-    def _count(self, layer: nn.Module, given: tuple[Any, ...]) -> None:
+    def _count(self, weights: int, layer: nn.Module, given: tuple[Any, ...]) -> None:
         rows = given[0].data if isinstance(given[0], nn.utils.rnn.PackedSequence) else given[0]
-        weights = sum(value.numel() for value in layer.parameters() if value.dim() == 2)
         # What is computed again for the backward pass has had its gradients counted.
         again = torch._C._current_graph_task_id() != -1
         passes = 3 if torch.is_grad_enabled() and not again else 1

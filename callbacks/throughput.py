@@ -112,18 +112,19 @@ class Throughput(Callback):
         tokens, sentences = batch.positions.numel() * ranks, len(batch) * ranks
         work = Work(tokens, sentences, self.products.operations, self.ended - self.started, self.started - before)
         self.recent.add(work)
-        self.total.add(work)
         # Not counted from the start of this process: a resume logs at the same steps.
         if (trainer.fit_loop.total_batch_idx + 1) % self.every_n_steps == 0:
             self.peak = peak_memory(pl_module.device)
             rates = self.recent.rates(self.rate) | {"peak_memory_mb": self.peak}
             pl_module.log_dict({f"train/{name}": rate for name, rate in rates.items()}, on_step=True, on_epoch=False)
+            self.total.add(self.recent)
             self.recent = Work()
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Counts no longer."""
         assert self.products is not None
         self.products.stop()
+        self.total.add(self.recent)
         self.peak = peak_memory(pl_module.device)
 
     def summary(self) -> dict[str, float]:

@@ -51,14 +51,15 @@ class TokenBatch:
         """Pads word ids (without BOS and EOS) into a batch; sentences are numbered from 0 unless `index` is given."""
         lengths = np.fromiter((len(words) + 1 for words in sentences), dtype=np.int64, count=len(sentences))
         steps = int(lengths.max(initial=1))
+        real = np.arange(steps) < lengths[:, None]
         inputs = np.full((len(sentences), steps), PAD, dtype=np.int64)
         targets = np.full((len(sentences), steps), PAD, dtype=np.int64)
+        if sentences:
+            words = np.concatenate(sentences)
+            inputs[:, 1:][real[:, 1:]] = words
+            targets[:, :-1][real[:, 1:]] = words
         inputs[:, 0] = BOS
-        for row, words in enumerate(sentences):
-            inputs[row, 1 : len(words) + 1] = words
-            targets[row, : len(words)] = words
-            targets[row, len(words)] = EOS
-        real = np.arange(steps) < lengths[:, None]
+        targets[np.arange(len(sentences)), lengths - 1] = EOS
         return cls(
             inputs=torch.from_numpy(inputs),
             targets=torch.from_numpy(targets),

@@ -107,17 +107,16 @@ class SentenceDataset(TorchDataset[TokenBatch]):
         rows = np.asarray(batch.rows)
         parts = np.searchsorted(self._first_rows, rows, side="right") - 1
         places = rows - self._first_rows[parts]
+        sentences = []
+        for part, row in zip(parts.tolist(), places.tolist(), strict=True):
+            words, offsets = self._parts[part]
+            sentences.append(words[offsets[row] - offsets[0] : offsets[row + 1] - offsets[0]])
         return TokenBatch.from_ids(
-            [self._words(*place) for place in zip(parts.tolist(), places.tolist(), strict=True)],
+            sentences,
             index=rows,
             labels=None if self.labels is None else self.labels[rows],
             share=batch.share,
         )
-
-    def _words(self, part: int, row: int) -> npt.NDArray[np.int32]:
-        words, offsets = self._parts[part]
-        start, end = offsets[row] - offsets[0], offsets[row + 1] - offsets[0]
-        return words[start:end]
 
 
 def _texts(dataset: Dataset) -> Iterator[str]:

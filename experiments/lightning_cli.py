@@ -9,10 +9,12 @@ from typing import Any
 from jsonargparse import Namespace
 from lightning_fabric.utilities.rank_zero import rank_zero_only
 from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 from callbacks.attached import Checked, callbacks_of
 from callbacks.checkpoints import BestCheckpoint, LastCheckpoint, best_checkpoint
+from callbacks.progress_bar import ProgressBar
 from datamodules.errors import UsageError, require
 from datamodules.text import TextDataModule
 from experiments.resuming import (
@@ -102,11 +104,12 @@ class TextCLI(LightningCLI):
         _point_loggers_at(config, folder, keep_csv=self.subcommand == "fit")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Makes the trainer; of callbacks of one kind it has the last alone.
+        """Makes the trainer; of callbacks of one kind it has the last alone, and a progress bar that costs little.
 
         Raises:
             UsageError: Such as an accelerator that does not exist, or an option that is to be given in another way.
         """
+        configured = list(self._get(self.config_init, "trainer")["callbacks"] or [])  # to which Lightning adds
         try:
             trainer = super().instantiate_trainer(**kwargs)
         except (TypeError, ValueError, ImportError) as error:
@@ -120,7 +123,11 @@ class TextCLI(LightningCLI):
             rank_zero_only(print)(
                 f"twice in trainer.callbacks, so that the last one counts: {', '.join(doubled)}", file=sys.stderr
             )
-        given[:] = [each for each in given if last[each.state_key] is each]
+        given[:] = [
+            ProgressBar() if isinstance(each, RichProgressBar) and each not in configured else each
+            for each in given
+            if last[each.state_key] is each
+        ]
         return trainer
 
     def after_fit(self) -> None:

@@ -141,19 +141,29 @@ def vae_avg(sizes: Sizes, samples: int, repeats: int, batches: int = 20, sentenc
 def steps(
     model: TextModel, batches: Sequence[TokenBatch], loss: Loss | None = None, bf16: bool = False
 ) -> Callable[[], None]:
-    """Training steps over the batches, by the family's own objective unless another loss is given."""
-    optimizer = make_optimizer(model.parameter_groups(), OptimizerConfig(lr=1e-4), fused=loss is None)
+    """Training steps over the batches, see `bare_step`."""
+    step = bare_step(model, loss, bf16)
 
     def run() -> None:
         model.train()
         for batch in batches:
-            optimizer.zero_grad()
-            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-                value = model.objective(batch).loss.mean() if loss is None else loss(batch)
-            torch.autograd.backward(value)
-            optimizer.step()
+            step(batch)
 
     return run
+
+
+def bare_step(model: TextModel, loss: Loss | None = None, bf16: bool = False) -> Callable[[TokenBatch], None]:
+    """A training step without Lightning, by the family's own objective unless another loss is given."""
+    optimizer = make_optimizer(model.parameter_groups(), OptimizerConfig(lr=1e-4), fused=loss is None)
+
+    def step(batch: TokenBatch) -> None:
+        optimizer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            value = model.objective(batch).loss.mean() if loss is None else loss(batch)
+        torch.autograd.backward(value)
+        optimizer.step()
+
+    return step
 
 
 def made_daae(sizes: Sizes, dropout: float = 0.5, drop: float = 0.3) -> AdversarialAutoencoder:
