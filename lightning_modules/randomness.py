@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.errors import require
+from datamodules.errors import UsageError
 
 # Up to here NumPy, which starts an operation in half the time, makes the same integers faster than PyTorch's threads.
 FEW = 65_536
@@ -53,44 +53,47 @@ class SentenceRandom:
             UsageError: More rows or columns than have numbers of their own.
         """
         # 23 bits and the half that keeps 0 and 1 out are what a float32 holds exactly; one more would round up to 1.
-        return (self._bits(stream, shape, sample, first).to(torch.float32) + 0.5) * 2.0**-BITS
+        return (torch.as_tensor(self._bits(stream, shape, sample, first)).to(torch.float32) + 0.5) * 2.0**-BITS
 
     def bernoulli(self, stream: str, probability: float, *shape: int, sample: int = 0, first: int = 0) -> Tensor:
         """(B, *shape) bool, true where `uniform`, whose other arguments these are, is below the probability."""
-        exact = float(torch.tensor(probability, dtype=torch.float32))
-        return self._bits(stream, shape, sample, first) < math.ceil(exact * 2**BITS - 0.5)
+        exact = float(np.float32(probability))
+        return torch.as_tensor(self._bits(stream, shape, sample, first) < math.ceil(exact * 2**BITS - 0.5))
 
     def normal(self, stream: str, *shape: int, sample: int = 0, first: int = 0) -> Tensor:
         """(B, *shape) float32 standard normal numbers; arguments as for `uniform`."""
         return torch.special.ndtri(self.uniform(stream, *shape, sample=sample, first=first))
 
-    def _bits(self, stream: str, shape: tuple[int, ...], sample: int, first: int) -> Tensor:
-        """(B, *shape) int64 of 23 random bits."""
+    def _bits(self, stream: str, shape: tuple[int, ...], sample: int, first: int) -> Any:
+        """(B, *shape) int64 of 23 random bits, an array or a tensor."""
         # One after the other, so that no two of them can change places or cancel.
         key = 0
         for part in (self.seed, zlib.crc32(stream.encode()), self.epoch, sample):
             key = _mix(key ^ _mix(part))
         columns = shape[-1] if shape else 1
         rows = math.prod(shape[:-1])
-        apart = first + rows <= 1 << 16 and (columns <= 1 << 16 or first + rows == 1)
-        require(
-            apart, f"{first + rows:,} times {columns:,} numbers a sentence: there are 65,536 draws of as many, at most"
-        )
+        if first + rows > 1 << 16 or (columns > 1 << 16 and first + rows > 1):
+            raise UsageError(
+                f"{first + rows:,} times {columns:,} numbers a sentence: there are 65,536 draws of as many, at most"
+            )
         device, count = self.index.device, len(self.index)
         if device.type == "cpu" and count * rows * columns < FEW:
-            element = (np.arange(first, first + rows)[:, None] << 16) + np.arange(columns)
-            counter = (self.index.numpy()[:, None] << 32) + element.reshape(-1)
-            return torch.from_numpy(_random(counter.view(np.uint64), key).view(np.int64)).view(count, *shape)
+            element = np.arange(columns)
+            if first + rows > 1:
+                element = ((np.arange(first, first + rows)[:, None] << 16) + element).reshape(-1)
+            counter = (self.index.numpy()[:, None] << 32) + element
+            return _random(counter.view(np.uint64), key).view(np.int64).reshape(count, *shape)
         place = torch.arange(first, first + rows, device=device)[:, None] << 16
         counters = (self.index[:, None] << 32) + (place + torch.arange(columns, device=device)).reshape(-1)
-        return torch.as_tensor(_random(counters, key)).view(count, *shape)
+        return _random(counters, key).view(count, *shape)
 
 
 def _random(counter: Any, key: int) -> Any:
     """23 random bits for each counter, an array of uint64 or a tensor of int64, in its place."""
-    counter = _hash(counter)
+    spare = None if isinstance(counter, Tensor) else np.empty_like(counter)
+    counter = _hash(counter, spare)
     counter ^= _constant(key, counter)
-    counter = _hash(counter)
+    counter = _hash(counter, spare)
     counter >>= 64 - BITS - 1
     counter &= (1 << BITS) - 1
     return counter
@@ -103,19 +106,21 @@ def _mix(value: int) -> int:
     return value ^ (value >> 31)
 
 
-def _hash(value: Any) -> Any:
+def _hash(value: Any, spare: Any) -> Any:
     value += _constant(_GOLDEN, value)
-    value ^= _shift(value, 30)
+    value ^= _shift(value, 30, spare)
     value *= _constant(0xBF58476D1CE4E5B9, value)
-    value ^= _shift(value, 27)
+    value ^= _shift(value, 27, spare)
     value *= _constant(0x94D049BB133111EB, value)
-    value ^= _shift(value, 31)
+    value ^= _shift(value, 31, spare)
     return value
 
 
-def _shift(value: Any, bits: int) -> Any:
-    """Logical right shift: that of int64 copies the sign."""
-    return (value >> bits) & ((1 << (64 - bits)) - 1) if isinstance(value, Tensor) else value >> np.uint64(bits)
+def _shift(value: Any, bits: int, spare: Any) -> Any:
+    """Logical right shift, of an array into another one: that of int64 copies the sign."""
+    if isinstance(value, Tensor):
+        return (value >> bits) & ((1 << (64 - bits)) - 1)
+    return np.right_shift(value, np.uint64(bits), out=spare)
 
 
 def _constant(value: int, like: Any) -> Any:

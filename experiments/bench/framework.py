@@ -37,6 +37,7 @@ class BareSteps(pl.Callback):
         data = trainer.datamodule  # type: ignore[attr-defined]  # Lightning attaches it, untyped
         assert isinstance(data, TextDataModule)
         self.step = bare_step(made_reviews_daae(data.vocabulary_json))
+        self.ended = time.perf_counter()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: TokenBatch, batch_idx: int

@@ -14,6 +14,7 @@ from datamodules.batch import TokenBatch, length_mask
 from datamodules.errors import UsageError
 from datamodules.vocabulary import BLANK, PAD, UNK
 from lightning_modules import Autoencoder
+from lightning_modules.backbone import corruption
 from lightning_modules.backbone.corruption import CorruptionConfig, corrupt
 from lightning_modules.randomness import SentenceRandom
 
@@ -240,3 +241,21 @@ def test_only_the_encoder_sees_noise_and_only_in_training(monkeypatch: pytest.Mo
 def test_impossible_noise_is_refused_by_name(name: str, value: float) -> None:
     with pytest.raises(UsageError, match=f"corruption.{name} is {value}"):
         CorruptionConfig(**{name: value})
+
+
+@pytest.mark.parametrize("move", [corruption._moved, corruption._moved_on_device])
+@pytest.mark.parametrize("rate", [0.0, 0.4, 1.0])
+def test_the_words_that_stay_move_to_the_front_on_every_device(move: Any, rate: float) -> None:
+    words, lengths = numbered(100)
+    dropped = torch.rand(words.shape, generator=torch.Generator().manual_seed(0)) < rate
+    left, counts = move(words, lengths, dropped)
+    flags = zip(words.tolist(), dropped.tolist(), lengths.tolist(), strict=True)
+    stay = [[word for word, gone in zip(row[:length], drops, strict=False) if not gone] for row, drops, length in flags]
+    assert left.dtype == counts.dtype == torch.int64 and left.shape == words.shape
+    assert counts.tolist() == [len(row) for row in stay]
+    assert left.tolist() == [row + [PAD] * (STEPS - len(row)) for row in stay]
+
+
+def test_a_batch_without_sentences_has_none_afterwards() -> None:
+    left, counts = corruption._moved(torch.empty(0, 4).long(), torch.empty(0).long(), torch.empty(0, 4).bool())
+    assert left.shape == (0, 4) and counts.shape == (0,)

@@ -59,9 +59,11 @@ def test_normal_numbers_are_standard_normal(sentences: int, numbers: int) -> Non
 
 
 @pytest.mark.parametrize("few", [0, 2**16])
-@pytest.mark.parametrize("bits", [lambda value: value & 0, lambda value: ~(value & 0)], ids=["zeros", "ones"])
+@pytest.mark.parametrize(
+    "bits", [lambda value, spare: value & 0, lambda value, spare: ~(value & 0)], ids=["zeros", "ones"]
+)
 def test_no_uniform_number_is_0_or_1_and_no_normal_one_infinite(
-    monkeypatch: pytest.MonkeyPatch, bits: Callable[[Any], Any], few: int
+    monkeypatch: pytest.MonkeyPatch, bits: Callable[[Any, Any], Any], few: int
 ) -> None:
     monkeypatch.setattr(randomness, "_hash", bits)
     monkeypatch.setattr(randomness, "FEW", few)
