@@ -18,8 +18,9 @@ from lightning_modules.backbone.posterior import Gaussian, PosteriorConfig, Post
 
 # Logits that are made at a time where no gradient needs all of them: as many as stay in a CPU's cache.
 LOGITS_AT_ONCE = {"cpu": 4_000_000, "cuda": 100_000_000}
-# Logits that a training step keeps for its backward pass, a gigabyte of float32; of more, parts are made twice.
-LOGITS_KEPT = 250_000_000
+# Logits that a training step keeps for its backward pass, a gigabyte of float32; of more, parts are made twice, each of
+# so many that their memory, which is asked of the system anew each time, does not take longer than the logits.
+LOGITS_KEPT, LOGITS_AGAIN = 250_000_000, 50_000_000
 
 
 class Backbone(nn.Module):
@@ -70,10 +71,11 @@ class Backbone(nn.Module):
         states_NH = states_BTH.flatten(0, 1).index_select(0, batch.positions)
         targets_N = batch.targets.flatten().index_select(0, batch.positions)
         gradients = torch.is_grad_enabled()
-        kept = max(1, LOGITS_KEPT // self.decoder.output.out_features)
-        tokens = kept if gradients else self.tokens_at_once(targets_N.device)
+        words = self.decoder.output.out_features
+        whole = gradients and len(targets_N) * words <= LOGITS_KEPT
+        tokens = max(1, LOGITS_AGAIN // words) if gradients else self.tokens_at_once(targets_N.device)
         parts = zip(torch.split(states_NH, tokens), torch.split(targets_N, tokens), strict=True)
-        if len(targets_N) <= tokens:
+        if whole or len(targets_N) <= tokens:
             nll_N = self._nll(states_NH, targets_N)
         elif gradients:
             nll_N = torch.cat([checkpoint(self._nll, *part, use_reentrant=False) for part in parts])

@@ -91,9 +91,11 @@ def test_what_its_settings_say_of_a_latent_has_no_effect() -> None:
 def test_a_large_vocabularys_logits_are_not_kept(tied: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """The loss and its gradients are those of all logits at once; no more of these are kept than a part."""
     batch = TokenBatch.from_ids(sentences(12))
-    found = []
-    for kept in (10**9, 7 * (len(WORDS) + len(SPECIAL_TOKENS)), 1):  # logits of all tokens, of 7, and of 1
+    found, sizes = [], list[int]()
+    vocabulary = len(WORDS) + len(SPECIAL_TOKENS)
+    for kept, again in ((10**9, 1), (9 * vocabulary, 7 * vocabulary), (1, 1)):  # logits of all tokens, of 7, and of 1
         monkeypatch.setattr("lightning_modules.backbone.model.LOGITS_KEPT", kept)
+        monkeypatch.setattr("lightning_modules.backbone.model.LOGITS_AGAIN", again)
         model = small(LanguageModel, decoder=DecoderConfig(hidden_size=12, tied=tied))
         words = model.vocabulary.get_vocab_size()
         saved: list[int] = []
@@ -104,8 +106,12 @@ def test_a_large_vocabularys_logits_are_not_kept(tied: bool, monkeypatch: pytest
             return value
 
         with torch.autograd.graph.saved_tensors_hooks(note, lambda value: value):
+            model.backbone.decoder.output.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
             loss = model.objective(batch).loss.mean()
+        assert max(sizes) == {10**9: len(batch.positions), 1: 1}.get(kept, 7)
+        sizes.clear()
         loss.backward()
+        sizes.clear()
         gradients = {name: value.grad for name, value in model.named_parameters()}
         found.append((loss.detach(), gradients, sum(saved)))
     (whole, theirs, most), *others = found
