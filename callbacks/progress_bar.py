@@ -10,7 +10,7 @@ from pytorch_lightning.callbacks import RichProgressBar
 
 
 class ProgressBar(RichProgressBar):
-    """Lightning's, but drawn a few times a second: at every batch it takes a twelfth of a small model's time.
+    """Lightning's, but drawn a few times a second: at every batch it is felt in the speed of a small model.
 
     `textae fit` has it unless the experiment has another or `--trainer.enable_progress_bar=false` is given.
 

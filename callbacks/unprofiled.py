@@ -12,7 +12,7 @@ NOTHING: AbstractContextManager[None] = nullcontext()
 class Unprofiled(PassThroughProfiler):
     """Lightning's own, which measures nothing, without its generator around each of the 150 calls in a batch.
 
-    They take one hundredth of a small model's time. `--trainer.profiler simple` and so on replace it.
+    `--trainer.profiler simple` and so on replace it.
     """
 
     def profile(self, action_name: str) -> AbstractContextManager[None]:  # type: ignore[override]  # yields nothing
