@@ -55,33 +55,24 @@ def bfloat16_is_fast() -> bool:
 
 
 class Projection(nn.Linear):
-    """A linear layer that takes, on a CPU, the faster of PyTorch's two matrix products in float32.
-
-    `nn.Linear` calls the BLAS, which uses half of what an AVX-512 processor can where that is MKL and the processor
-    AMD's; oneDNN, which computes PyTorch's convolutions, uses all of it. A linear layer is a convolution with a kernel
-    of one. The published loops of `make bench` have the BLAS.
-    """
+    """A linear layer that can be told of many inputs to come, for which its weights are laid out once."""
 
     _laid_out: tuple[Tensor, Tensor | None] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in_features) to (..., out_features)."""
-        if self._laid_out is not None:
-            weight, bias = self._laid_out
-            out: Tensor = torch.ops.mkldnn._linear_pointwise(x.to(weight.dtype), weight, bias, "none", [], "")
-            return out
-        rows = x.numel() // self.in_features
-        if not _is_a_convolution(x, rows, self.weight.numel()):
+        if self._laid_out is None:
             return super().forward(x)
-        image = x.reshape(1, rows, 1, self.in_features).permute(0, 3, 1, 2)  # no copy: the channels-last layout
-        out = nn.functional.conv2d(image, self.weight[:, :, None, None], self.bias)
-        return out.permute(0, 2, 3, 1).reshape(*x.shape[:-1], self.out_features)
+        weight, bias = self._laid_out
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(x.to(weight.dtype), weight, bias, "none", [], "")
+        return out
 
     @contextmanager
     def for_many(self, rows: int) -> Iterator[None]:
         """For many inputs of so many rows, without gradients: until it ends, the weights must not change.
 
-        oneDNN lays a copy of them out once, in the precision that is due, where it else does so for each input.
+        On a CPU where oneDNN's products are the faster ones then, it lays a copy of them out in the precision that is
+        due, and else would do so for each input. With gradients the weights change too often.
         """
         mixed = torch.is_autocast_enabled("cpu")
         dtype = torch.get_autocast_dtype("cpu") if mixed else self.weight.dtype
@@ -96,20 +87,8 @@ class Projection(nn.Linear):
             self._laid_out = None
 
 
-def _is_a_convolution(x: Tensor, rows: int, weights: int) -> bool:
-    """By properties that do not change from run to run, so that a run can be repeated bit for bit."""
-    return (
-        x.dtype == torch.float32
-        and not torch.is_autocast_enabled("cpu")  # whose products are oneDNN's anyway
-        and rows >= 64
-        and weights >= 100_000
-        and torch.get_num_threads() > 1  # PyTorch asks that before it gives such a convolution to oneDNN
-        and _onednn_is_faster(x.device, x.dtype)
-    )
-
-
 def _onednn_is_faster(device: torch.device, dtype: torch.dtype) -> bool:
-    """Than the BLAS, which has no bfloat16."""
+    """By properties that do not change from run to run, so that a run can be repeated bit for bit."""
     if device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]  # torch's
         return False
     if dtype == torch.bfloat16:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,15 +10,6 @@ from torch import Tensor, nn
 
 from lightning_modules.backbone import layers
 from lightning_modules.backbone.layers import Cell, Projection, recurrent
-
-
-@pytest.fixture
-def two_threads() -> Iterator[None]:
-    """As many as PyTorch asks for before it lets oneDNN compute a convolution with a kernel of one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
 
 
 def by_definition(layer: nn.Linear, x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -32,15 +22,10 @@ def by_definition(layer: nn.Linear, x: Tensor, gradient: Tensor) -> tuple[Tensor
     return out, to_x, torch.einsum("...o,...i->oi", gradient, x)
 
 
-@pytest.mark.usefixtures("two_threads")
-@pytest.mark.parametrize("onednn", [False, True])
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("shape", [(150,), (50, 3), (2, 1)])
-def test_a_projection_is_a_linear_layer(
-    onednn: bool, bias: bool, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_projection_is_a_linear_layer(bias: bool, shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)
-    monkeypatch.setattr(layers, "_is_a_convolution", lambda *given: onednn)
     layer = Projection(37, 91, bias=bias)
     x = torch.randn(*shape, 37, requires_grad=True)
     out = layer(x)
@@ -87,25 +72,21 @@ def test_when_weights_are_laid_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert layer._laid_out is None
 
 
-@pytest.mark.usefixtures("two_threads")
-def test_when_onednn_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
-    monkeypatch.setattr(layers, "_has_mkls_best", lambda: False)
-    x, weights = torch.randn(200, 400), 400 * 10_000
-    assert layers._is_a_convolution(x, 200, weights) == torch.backends.mkldnn.is_available()
-    assert not layers._is_a_convolution(x.double(), 200, weights)  # exact checks of gradients
-    assert not layers._is_a_convolution(x, 20, weights)
-    assert not layers._is_a_convolution(x, 200, 128 * 128)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert not layers._is_a_convolution(x, 200, weights)
-    torch.set_num_threads(1)
-    assert not layers._is_a_convolution(x, 200, weights)
-    torch.set_num_threads(2)
-    monkeypatch.setattr(layers, "_has_mkls_best", lambda: True)
-    assert not layers._is_a_convolution(x, 200, weights)
-    monkeypatch.setattr(layers, "_has_mkls_best", lambda: False)
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
-    assert not layers._is_a_convolution(x, 200, weights)
+@pytest.mark.parametrize(
+    ("capability", "intel", "faster"), [("AVX512", False, True), ("AVX512", True, False), ("AVX2", False, False)]
+)
+def test_onednn_has_the_products_in_float32_where_mkl_has_not_its_best(
+    capability: str, intel: bool, faster: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(layers, "_has_mkls_best", lambda: intel)
+    cpu = torch.device("cpu")
+    assert layers._onednn_is_faster(cpu, torch.float32) == faster
+    assert not layers._onednn_is_faster(cpu, torch.float64)  # exact checks of gradients
+    assert not layers._onednn_is_faster(torch.device("cuda"), torch.float32)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert not layers._onednn_is_faster(cpu, torch.float32)
 
 
 @pytest.mark.parametrize("fast", [False, True])
