@@ -67,7 +67,7 @@ def importance(
         if name in seconds
     ]
     rows[0] = replace(rows[0], note=f"{rows[0].note}; peak memory +{megabytes:.0f} MB of {MEMORY:.0f} MB")
-    return [*rows, _alone(model, batch, samples), _alone(*_of_reviews(), samples)]
+    return [*rows, *_alone(model, batch, samples), *_alone(*_of_reviews(), samples)]
 
 
 def estimate(model: SentenceVAE, batch: TokenBatch, samples: int) -> Tensor:
@@ -82,8 +82,8 @@ def _of_reviews() -> tuple[SentenceVAE, TokenBatch]:
     return made(words, 256), TokenBatch.from_ids(torch.randint(len(SPECIAL_TOKENS), words, (2, 9)).tolist())
 
 
-def _alone(model: SentenceVAE, batch: TokenBatch, samples: int) -> Row:
-    """Of two sentences, since it is slow."""
+def _alone(model: SentenceVAE, batch: TokenBatch, samples: int) -> list[Row]:
+    """In fp32 and with bf16 products, of two sentences, since it is slow."""
     noise_BKZ = model.random(batch).normal("importance", samples, model.latent_size)
     words = [row[:-1] for row in batch.targets[:2].tolist()]
     found: dict[str, Tensor] = {}
@@ -92,16 +92,24 @@ def _alone(model: SentenceVAE, batch: TokenBatch, samples: int) -> Row:
         alone = [TokenBatch.from_ids([row]) for row in words]
         found["one"] = one_at_a_time(model, alone, noise_BKZ[:2])
 
-    def ours() -> None:
-        found["ours"] = estimate(model, TokenBatch.from_ids(words), samples)
+    def fp32() -> None:
+        found["fp32"] = estimate(model, TokenBatch.from_ids(words), samples)
 
-    seconds = medians({"one": one, "ours": ours}, 1)
-    gap = float((found["one"] - found["ours"]).abs().max())
-    least = _products(model, ours) / matrix_rate(torch.device("cpu"))
+    def bf16() -> None:
+        with torch.autocast("cpu", torch.bfloat16):
+            found["bf16"] = estimate(model, TokenBatch.from_ids(words), samples)
+
+    seconds = medians({"one": one, "fp32": fp32, "bf16": bf16}, 1)
+    least = _products(model, fp32) / matrix_rate(torch.device("cpu"))
     size = f"{model.vocabulary.get_vocab_size():,} words, {len(words[0])} a sentence"
-    what = f"IW-NLL, K = {samples}, in fp32, {size}; one sentence and one sample at a time"
-    note = f"NLL differs by {gap:.5f} nats at most; {seconds['one'] / least:.1f} at the rate of large fp32 products"
-    return Row(what, seconds["one"], seconds["ours"], 10.0, note)
+    rows = []
+    for name in (each for each in ("fp32", "bf16") if each in seconds):
+        what = f"IW-NLL, K = {samples}, in {name}, {size}; one sentence and one sample at a time in fp32"
+        note = f"NLL differs by {float((found['one'] - found[name]).abs().max()):.5f} nats at most"
+        if name == "fp32":
+            note += f"; {seconds['one'] / least:.1f} at the rate of large fp32 products"
+        rows.append(Row(what, seconds["one"], seconds[name], 10.0, note))
+    return rows
 
 
 def _products(model: SentenceVAE, run: Callable[[], None]) -> float:
