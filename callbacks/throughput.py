@@ -120,12 +120,16 @@ class Throughput(Callback):
             self.total.add(self.recent)
             self.recent = Work()
 
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Notes what `summary` gives, before any callback asks for it."""
+        self.total.add(self.recent)
+        self.recent = Work()
+        self.peak = peak_memory(pl_module.device)
+
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Counts no longer."""
         assert self.products is not None
         self.products.stop()
-        self.total.add(self.recent)
-        self.peak = peak_memory(pl_module.device)
 
     def summary(self) -> dict[str, float]:
         """The rates of the whole fit; empty of one without a batch."""

@@ -114,9 +114,11 @@ def rows_within(memory: float, model: TextAutoencoder, steps: int) -> int:
     states += (COPIES_OF_LATENTS + COPIES_AT_EACH_STEP * steps) * latents * model.latent_size
     words = model.vocabulary.get_vocab_size()
     logits = COPIES_OF_LOGITS * steps * words
-    at_once = COPIES_OF_LOGITS * words * model.backbone.tokens_at_once(model.device)
-    at_once += model.backbone.decoder.output.weight.numel()  # laid out anew, see `Projection.for_many`
-    rows = int(max(numbers / (states + logits), (numbers - at_once) / states))
+    tokens = model.backbone.tokens_at_once(model.device)
+    whole = min(numbers / (states + logits), tokens / steps)
+    # In parts, for which the weights are laid out anew (`Projection.for_many`).
+    at_once = COPIES_OF_LOGITS * words * tokens + model.backbone.decoder.output.weight.numel()
+    rows = int(max(whole, (numbers - at_once) / states))
     return max(1, min(rows, SENTENCES_AT_ONCE) if model.device.type == "cpu" else rows)
 
 

@@ -79,7 +79,7 @@ class SentenceRandom:
         device, count = self.index.device, len(self.index)
         if device.type == "cpu" and count * rows * columns < FEW:
             element = np.arange(columns)
-            if first + rows > 1:
+            if first > 0 or rows != 1:
                 element = ((np.arange(first, first + rows)[:, None] << 16) + element).reshape(-1)
             counter = (self.index.numpy()[:, None] << 32) + element
             return _random(counter.view(np.uint64), key).view(np.int64).reshape(count, *shape)

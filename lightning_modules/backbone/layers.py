@@ -74,17 +74,18 @@ class Projection(nn.Linear):
         On a CPU where oneDNN's products are the faster ones then, it lays a copy of them out in the precision that is
         due, and else would do so for each input. With gradients the weights change too often.
         """
-        mixed = torch.is_autocast_enabled("cpu")
+        mixed = torch.is_autocast_enabled("cpu") and self.weight.dtype != torch.float64  # which it leaves alone
         dtype = torch.get_autocast_dtype("cpu") if mixed else self.weight.dtype
         if torch.is_grad_enabled() or not _onednn_is_faster(self.weight.device, dtype):
             yield
             return
         weight = torch.ops.mkldnn._reorder_linear_weight(self.weight.detach().to(dtype), rows)
+        before = self._laid_out
         self._laid_out = weight, None if self.bias is None else self.bias.detach().to(dtype)
         try:
             yield
         finally:
-            self._laid_out = None
+            self._laid_out = before
 
 
 def _onednn_is_faster(device: torch.device, dtype: torch.dtype) -> bool:

@@ -173,6 +173,13 @@ def test_the_summary_says_how_fast_the_fit_was(
     training = json.loads((tmp_path / "test_metrics.json").read_text())["training"]
     assert training == measure.summary() and len(training) == 5
     assert f"training: {training['tokens_per_second']:,.0f} tokens" in capsys.readouterr().out
+    # Wherever it stands among the callbacks, in a fit that ends before anything was logged.
+    measure = Throughput()
+    fitting = trainer(Summary(), measure, max_epochs=1, limit_train_batches=2, limit_val_batches=0)
+    fitting.fit(model, datamodule=data)
+    fitting.test(model, datamodule=data, verbose=False)
+    training = json.loads((tmp_path / "test_metrics.json").read_text())["training"]
+    assert training == measure.summary() and len(training) == 5 and training["peak_memory_mb"] > 0
     # A later test did not see the fit, and keeps what was noted.
     trainer(Summary()).test(model, datamodule=data, verbose=False)
     assert json.loads((tmp_path / "test_metrics.json").read_text())["training"] == training

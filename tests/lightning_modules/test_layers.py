@@ -70,6 +70,20 @@ def test_when_weights_are_laid_out(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(KeyError), torch.no_grad(), layer.for_many(20):
         raise KeyError
     assert layer._laid_out is None
+    with torch.no_grad(), layer.for_many(20):
+        outer = layer._laid_out
+        with layer.for_many(5):
+            assert layer._laid_out is not outer
+        assert layer._laid_out is outer is not None
+
+
+def test_double_precision_is_left_alone() -> None:
+    layer = Projection(7, 5).double()
+    x = torch.randn(9, 7, dtype=torch.float64)
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad(), layer.for_many(9):
+        out = layer(x)
+    assert out.dtype == torch.float64
+    torch.testing.assert_close(out, x @ layer.weight.T + layer.bias)
 
 
 @pytest.mark.parametrize(

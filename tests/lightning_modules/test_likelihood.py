@@ -95,6 +95,22 @@ def test_nothing_depends_on_companions_chunks_or_order() -> None:
     torch.testing.assert_close(alone, together.nll())
 
 
+@pytest.mark.parametrize("logits", [1, 40, 400, 4000, 10**9])
+@pytest.mark.parametrize("memory", [0.001, 0.01, 0.05, 0.2, 1.0])
+def test_parts_and_their_weights_stay_within_the_memory(
+    logits: int, memory: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, steps = small(SentenceVAE).eval(), 6
+    monkeypatch.setitem(backbone.LOGITS_AT_ONCE, "cpu", logits)
+    rows = rows_within(memory, model, steps)
+    words, hidden = model.vocabulary.get_vocab_size(), model.decoder_config.hidden_size
+    tokens = max(1, logits // words)
+    in_parts = rows * steps > tokens
+    alive = 3 * words * (tokens if in_parts else rows * steps) + 30 * rows * steps * hidden
+    laid_out = words * hidden if in_parts else 0
+    assert rows == 1 or 4e-6 * (alive + laid_out) <= memory
+
+
 @pytest.mark.parametrize("logits", [1, 40, 10**9])
 def test_logits_are_made_in_parts_where_there_are_no_gradients(logits: int, monkeypatch: pytest.MonkeyPatch) -> None:
     model = small(SentenceVAE).eval()

@@ -72,7 +72,7 @@ def test_no_uniform_number_is_0_or_1_and_no_normal_one_infinite(
     assert bool(draws(1).normal("noise", 1).isfinite())
 
 
-@pytest.mark.parametrize("shape", [(), (7,), (3, 5), (2, 3, 4)])
+@pytest.mark.parametrize("shape", [(), (0,), (7,), (0, 4), (1, 4), (3, 5), (2, 3, 4)])
 def test_few_numbers_are_those_of_many(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     few = draws(11, seed=5, epoch=2).uniform("noise", *shape, sample=1)
     monkeypatch.setattr(randomness, "FEW", 0)
