@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 
-from datamodules import TextDataModule
+from callbacks.attached import corpus_of
 from datamodules.batch import TokenBatch
 from experiments.bench.timing import Row
 from experiments.bench.training import bare_step, made_reviews_daae
@@ -34,9 +34,7 @@ class BareSteps(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Makes the model and its optimiser."""
-        data = trainer.datamodule  # type: ignore[attr-defined]  # Lightning attaches it, untyped
-        assert isinstance(data, TextDataModule)
-        self.step = bare_step(made_reviews_daae(data.vocabulary_json))
+        self.step = bare_step(made_reviews_daae(corpus_of(trainer).vocabulary_json))
         self.ended = time.perf_counter()
 
     def on_train_batch_end(
