@@ -130,6 +130,21 @@ def test_logits_are_made_in_parts_where_there_are_no_gradients(logits: int, monk
     assert sizes == [len(BATCH.positions)]
 
 
+def test_the_weights_of_many_parts_are_laid_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small(SentenceVAE).eval()
+    z = torch.randn(len(BATCH), model.latent_size, generator=torch.Generator().manual_seed(0))
+    output, told = model.backbone.decoder.output, list[int]()
+    usual = output.for_many
+    monkeypatch.setattr(output, "for_many", lambda rows: told.append(rows) or usual(rows))
+    words = model.vocabulary.get_vocab_size()
+    for tokens, gradients, calls in ((7, False, [7]), (10**6, False, []), (7, True, [])):
+        monkeypatch.setitem(backbone.LOGITS_AT_ONCE, "cpu", tokens * words)
+        with torch.set_grad_enabled(gradients):
+            model.token_nll(BATCH, z)
+        assert told == calls
+        told.clear()
+
+
 def test_of_the_averaging_vae_every_latent_has_its_ratio() -> None:
     model = tiny(AveragingVAE, samples=2)
     batch = batch_of(ALL)
