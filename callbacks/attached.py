@@ -24,18 +24,18 @@ class Checked(Protocol):
 
 def callbacks_of(trainer: Trainer) -> list[Callback]:
     """The trainer's callbacks themselves: a change of the list is one of the trainer's."""
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # see above
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning attaches it, untyped
     return callbacks
 
 
 def corpus_of(trainer: Trainer) -> TextDataModule:
     """The trainer's data module."""
-    corpus = trainer.datamodule  # type: ignore[attr-defined]  # see above
+    corpus = trainer.datamodule  # type: ignore[attr-defined]  # Lightning attaches it, untyped
     assert isinstance(corpus, TextDataModule), "studies need a TextDataModule"
     return corpus
 
 
 def logging_interval(trainer: Trainer) -> int:
     """Every how many steps the trainer logs figures."""
-    steps: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # see above
+    steps: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning attaches it, untyped
     return steps

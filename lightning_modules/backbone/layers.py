@@ -90,7 +90,8 @@ class Projection(nn.Linear):
 
 def _onednn_is_faster(device: torch.device, dtype: torch.dtype) -> bool:
     """By properties that do not change from run to run, so that a run can be repeated bit for bit."""
-    if device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]  # torch's
+    available: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]  # torch has it untyped
+    if device.type != "cpu" or not available:
         return False
     if dtype == torch.bfloat16:
         return bfloat16_is_fast()
