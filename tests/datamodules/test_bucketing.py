@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -11,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from datamodules.bucketing import BatchingConfig, BatchRows, BucketSampler
+from datamodules import bucketing
+from datamodules.bucketing import BatchingConfig, BatchRows, BucketSampler, by_bucket
 from datamodules.errors import UsageError
 
 Lengths = npt.NDArray[np.int32]
@@ -228,3 +230,27 @@ def test_sizes_out_of_range_are_usage_errors(name: str, value: int) -> None:
     setting: dict[str, Any] = {name: value}
     with pytest.raises(UsageError, match=f"batching.{name} is {value}"):
         BatchingConfig(**setting)
+
+
+@pytest.mark.parametrize("part", [1, 7, 1000])
+def test_rows_by_bucket_are_numpys_stable_sort(part: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bucketing, "PART", part)
+    draw = np.random.default_rng(part)
+    for count in (0, 1, 6, 7, 8, 500):
+        rows = draw.permutation(count).astype(np.int16)
+        buckets = draw.integers(0, 12, size=count).astype(np.int32)
+        np.testing.assert_array_equal(by_bucket(rows, buckets), rows[np.argsort(buckets[rows], kind="stable")])
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_an_epoch_of_a_large_corpus_takes_few_bytes_a_sentence(training: bool) -> None:
+    count = 2_000_000
+    lengths = np.random.default_rng(0).integers(1, 40, size=count, dtype=np.int32)
+    tracemalloc.start()
+    try:
+        assert len(next(iter(BucketSampler(lengths, BatchingConfig(), training=training))).rows)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # Rows in and out of order and their buckets, 4 bytes each, and a part that is sorted.
+    assert peak < 12 * count + 60 * bucketing.PART
