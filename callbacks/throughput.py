@@ -13,6 +13,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from callbacks.matrix_products import MatrixProducts, matrix_rate
 from datamodules.batch import TokenBatch
+from datamodules.errors import require
 
 DTYPES = {"bf16": torch.bfloat16, "16": torch.float16}
 SLOW = (
@@ -65,13 +66,14 @@ class Throughput(Callback):
       read and figures logged: data are not waited for longer than that.
     - `train/peak_memory_mb`: most memory so far, of the GPU or else of the process.
 
-    Validation is not counted.
+    Validation is not counted. A GPU, which the steps do not wait for, is waited for when they are logged.
 
     Args:
         every_n_steps: How often they are logged.
     """
 
     def __init__(self, every_n_steps: int = 20) -> None:
+        require(every_n_steps > 0, f"Throughput's every_n_steps is {every_n_steps}: give 1 or more")
         self.every_n_steps = every_n_steps
         self.recent, self.total = Work(), Work()
         self.rate = 0.0
@@ -107,13 +109,16 @@ class Throughput(Callback):
     ) -> None:
         """Stops the clock and logs the rates from time to time."""
         assert self.products is not None
+        # Not counted from the start of this process: a resume logs at the same steps.
+        logs = (trainer.fit_loop.total_batch_idx + 1) % self.every_n_steps == 0
+        if logs and pl_module.device.type == "cuda":
+            torch.cuda.synchronize(pl_module.device)
         before, self.ended = self.ended, time.perf_counter()
         ranks = trainer.world_size
         tokens, sentences = batch.positions.numel() * ranks, len(batch) * ranks
         work = Work(tokens, sentences, self.products.operations, self.ended - self.started, self.started - before)
         self.recent.add(work)
-        # Not counted from the start of this process: a resume logs at the same steps.
-        if (trainer.fit_loop.total_batch_idx + 1) % self.every_n_steps == 0:
+        if logs:
             self.peak = peak_memory(pl_module.device)
             rates = self.recent.rates(self.rate) | {"peak_memory_mb": self.peak}
             pl_module.log_dict({f"train/{name}": rate for name, rate in rates.items()}, on_step=True, on_epoch=False)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+import torch
 from datasets import Dataset
 from pytorch_lightning import LightningDataModule
 from tokenizers import Tokenizer
@@ -205,6 +206,10 @@ class TextDataModule(LightningDataModule):
         require(len(dataset) >= ranks, f"the {split} split has {len(dataset)} sentences for {ranks} processes")
         sampler = BucketSampler(
             dataset.lengths,
+    def transfer_batch_to_device(self, batch: TokenBatch, device: torch.device, dataloader_idx: int) -> TokenBatch:
+        """The batch on the device, for which a GPU is not waited: Lightning would, for anything but a tensor."""
+        return batch.to(device, non_blocking=True)
+
             self.batching,
             training=training,
             seed=self.seed,
@@ -219,7 +224,7 @@ class TextDataModule(LightningDataModule):
             batch_size=None,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
-            pin_memory=False,
+            pin_memory=trainer is not None and trainer.strategy.root_device.type == "cuda",
         )
 
     def _encode(self, split: str) -> Dataset:

@@ -26,6 +26,7 @@ from datamodules.errors import UsageError
         (callbacks.PriorSamples, {"shown": -1}),
         (callbacks.Melbo, {"meet": math.inf}),
         (callbacks.LastCheckpoint, {"every_n_train_steps": 0}),
+        (callbacks.Throughput, {"every_n_steps": 0}),
         (JudgeConfig, {"dropout": 1.0}),
         (JudgeConfig, {"lr": -1.0}),
         (JudgeConfig, {"lr": math.nan}),

@@ -58,7 +58,9 @@ def test_loaders_of_several_ranks_share_each_split(folder: str) -> None:
     modules = []
     for rank in range(2):
         module = TextFolder(data_dir=folder, batching=BatchingConfig(sentences=5, eval_sentences=3), seed=4)
-        module.trainer = SimpleNamespace(global_rank=rank, world_size=2)  # type: ignore[assignment]  # a stand-in
+        strategy = SimpleNamespace(root_device=torch.device("cpu"))
+        stand_in = SimpleNamespace(global_rank=rank, world_size=2, strategy=strategy)
+        module.trainer = stand_in  # type: ignore[assignment]  # what a loader asks of it
         modules.append(module)
     for split, lines in SENTENCES.items():
         one, other = (list(loaders(module)[split]) for module in modules)
@@ -113,4 +115,25 @@ def test_trainer_takes_the_epochs_of_the_sampler(folder: str, tmp_path: Path) ->
     assert sorted(recorder.eval_indices) == sorted(2 * list(range(25)))
     recorder.eval_indices.clear()
     trainer.test(recorder, datamodule=module, verbose=False)
+
+
+def test_a_gpu_is_given_batches_without_being_waited_for(folder: str) -> None:
+    module = TextFolder(data_dir=folder)
+    given: list[tuple[object, bool]] = []
+    batch = next(iter(module.val_dataloader()))
+
+    class Batch(TokenBatch):
+        def to(self, device: torch.device | str, non_blocking: bool = False) -> TokenBatch:
+            given.append((device, non_blocking))
+            return super().to(device, non_blocking)
+
+    moved = module.transfer_batch_to_device(Batch(**vars(batch)), torch.device("meta"), 0)
+    assert given == [(torch.device("meta"), True)]
+    assert {value.device.type for value in vars(moved).values() if isinstance(value, Tensor)} == {"meta"}
+    for device, pinned in (("cuda", True), ("cpu", False)):
+        trainer = SimpleNamespace(
+            world_size=1, global_rank=0, strategy=SimpleNamespace(root_device=torch.device(device))
+        )
+        module.trainer = trainer  # type: ignore[assignment]  # what a loader asks of it
+        assert all(loader.pin_memory is pinned for loader in loaders(module).values())
     assert sorted(recorder.eval_indices) == list(range(15))
