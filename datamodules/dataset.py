@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -23,21 +24,32 @@ Overflow = Literal["drop", "truncate"]
 
 
 def cached_vocabulary(train: Dataset, config: VocabularyConfig) -> Tokenizer:
-    """The vocabulary of a training split: built once, under a lock, then read by every later run and rank.
+    """The vocabulary of a training split: built once, then read by every later run and rank (see `one_at_a_time`).
 
     Raises:
         UsageError: No word is left.
     """
-    key = hashlib.sha256(f"{train._fingerprint}|{config}|2".encode()).hexdigest()[:16]
+    file = _cache() / f"{_key(train._fingerprint, config, 2)}.vocabulary.json"
+    if not file.exists():
+        unfinished = file.with_suffix(f".{os.getpid()}")
+        unfinished.write_text(build_vocabulary(_texts(train), config).to_str(), encoding="utf-8")
+        unfinished.replace(file)
+    return read_vocabulary(file)
+
+
+def one_at_a_time(*what: object) -> FileLock:
+    """A lock of all processes that share the cache, for work of which the first one leaves the others the result."""
+    return FileLock(_cache() / f"{_key(*what)}.lock")
+
+
+def _cache() -> Path:
     folder = Path(datasets.config.HF_DATASETS_CACHE) / "textae"
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"{key}.vocabulary.json"
-    with FileLock(file.with_suffix(".lock")):
-        if not file.exists():
-            unfinished = file.with_suffix(".part")
-            unfinished.write_text(build_vocabulary(_texts(train), config).to_str(), encoding="utf-8")
-            unfinished.replace(file)
-    return read_vocabulary(file)
+    return folder
+
+
+def _key(*what: object) -> str:
+    return hashlib.sha256("|".join(map(str, what)).encode()).hexdigest()[:16]
 
 
 def encode(dataset: Dataset, vocabulary: Tokenizer, max_words: int | None, overflow: Overflow, desc: str) -> Dataset:
@@ -50,14 +62,13 @@ def encode(dataset: Dataset, vocabulary: Tokenizer, max_words: int | None, overf
     if "label" in dataset.column_names:
         features["label"] = Value("int64")
     # The library would hash the function's closure, and with it a tokenizer; the content is what matters.
-    key = f"{dataset._fingerprint}|{vocabulary_json}|{max_words}|{overflow}|1"
     return dataset.map(
         _encode_rows,
         batched=True,
         fn_kwargs={"vocabulary": vocabulary, "max_words": max_words, "overflow": overflow},
         remove_columns=dataset.column_names,
         features=Features(features),
-        new_fingerprint=hashlib.sha256(key.encode()).hexdigest()[:16],
+        new_fingerprint=_key(dataset._fingerprint, vocabulary_json, max_words, overflow, 1),
         desc=desc,
     )
 

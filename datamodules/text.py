@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from datamodules.batch import TokenBatch
 from datamodules.bucketing import BatchingConfig, BucketSampler, ResumableLoader
-from datamodules.dataset import Overflow, SentenceDataset, cached_vocabulary, encode
+from datamodules.dataset import Overflow, SentenceDataset, cached_vocabulary, encode, one_at_a_time
 from datamodules.errors import UsageError, require
 from datamodules.sources import SPLITS, HubSource, read_folder, read_hub, tweet_tokenize
 from datamodules.vocabulary import VocabularyConfig, read_vocabulary
@@ -112,7 +112,7 @@ class TextDataModule(LightningDataModule):
 
     @property
     def vocabulary(self) -> Tokenizer:
-        """The words of the training split; built or read, under a lock, when first asked for."""
+        """The words of the training split; built or read, by one process at a time, when first asked for."""
         if self._vocabulary is None:
             self._vocabulary = self.make_vocabulary()
         return self._vocabulary
@@ -126,11 +126,13 @@ class TextDataModule(LightningDataModule):
         """Builds the vocabulary from the training split, or reads it from where an earlier run or rank left it."""
         if self.vocabulary_config.file is not None:
             return read_vocabulary(self.vocabulary_config.file)
-        train = self.read_split("train")
-        try:
-            return cached_vocabulary(train, self.vocabulary_config)
-        except UsageError as error:
-            raise UsageError(f"{self._source('train')}: {error}") from error
+        # Every rank comes here, before there is a group in which one could prepare the data for the others.
+        with one_at_a_time(self.corpus, self.data_dir, self.hub):
+            train = self.read_split("train")
+            try:
+                return cached_vocabulary(train, self.vocabulary_config)
+            except UsageError as error:
+                raise UsageError(f"{self._source('train')}: {error}") from error
 
     def read_split(self, split: str) -> Dataset:
         """The raw text of a split: column `text`, and `label` if the corpus has labels.

@@ -5,19 +5,21 @@ from __future__ import annotations
 import multiprocessing
 import random
 import time
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
 import datasets.config
 import pytest
-from corpora import SENTENCES, SPLITS, everywhere, sentences_of, write_folder
+from corpora import SENTENCES, SPLITS, everywhere, sentences_of, vocabulary_words, write_folder
 
 import datamodules.dataset
+import datamodules.text
 from datamodules import TextFolder
 from datamodules.errors import UsageError
 from datamodules.text import SubsetConfig
-from datamodules.vocabulary import VocabularyConfig, build_vocabulary, vocabulary_words
+from datamodules.vocabulary import VocabularyConfig, build_vocabulary
 
 
 @pytest.fixture
@@ -113,3 +115,25 @@ def test_two_processes_at_once_build_one_vocabulary(tmp_path: Path, monkeypatch:
     expected = build_vocabulary(lines, VocabularyConfig()).to_str()
     assert [(tmp_path / f"{name}.json").read_text() for name in ("one", "two")] == [expected, expected]
     assert (tmp_path / "built").read_text() == "once\n"
+
+
+def test_one_process_at_a_time_reads_a_corpus_for_its_vocabulary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ranks start together; what one of them reads and tokenises, the others find in the cache."""
+    write_folder(tmp_path, everywhere(["a b", "b c"]))
+    seen: list[str] = []
+    read = datamodules.text.read_folder
+
+    def slow_read(*args: Any) -> Any:
+        seen.append("begins")
+        time.sleep(0.3)
+        found = read(*args)
+        seen.append("ends")
+        return found
+
+    monkeypatch.setattr(datamodules.text, "read_folder", slow_read)
+    modules = [TextFolder(data_dir=str(tmp_path)) for _ in range(2)]
+    with ThreadPoolExecutor(2) as ranks:
+        first, second = ranks.map(lambda module: module.vocabulary_json, modules)
+    assert first == second and seen == ["begins", "ends"] * 2
