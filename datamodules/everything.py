@@ -37,6 +37,14 @@ class Everything(TextDataModule):
             for kind in (PTB, Yahoo, YelpReviews, WikiText103)
         ]
 
+    @property
+    def splits_words(self) -> bool:
+        """Of some of the corpora."""
+        return any(corpus.splits_words for corpus in self.corpora)
+
+    def _source(self, split: str) -> str:
+        return f"the {split} split of {', '.join(corpus.corpus for corpus in self.corpora)} together"
+
     def read_split(self, split: str) -> Dataset:
         """The four corpora, one after the other; their labels mean different things and are left out."""
         parts = [corpus.read_split(split).select_columns("text") for corpus in self.corpora]

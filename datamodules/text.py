@@ -111,6 +111,11 @@ class TextDataModule(LightningDataModule):
         self._splits: dict[str, SentenceDataset] = {}
 
     @property
+    def splits_words(self) -> bool:
+        """Whether NLTK's TweetTokenizer splits the words, rather than the corpus' authors."""
+        return self.data_dir is None and bool(self.hub.repository) and self.hub.tweet_tokenize
+
+    @property
     def vocabulary(self) -> Tokenizer:
         """The words of the training split; built or read, by one process at a time, when first asked for."""
         if self._vocabulary is None:
@@ -201,6 +206,10 @@ class TextDataModule(LightningDataModule):
         """The test split, every sentence once."""
         return self._loader("test", training=False)
 
+    def transfer_batch_to_device(self, batch: TokenBatch, device: torch.device, dataloader_idx: int) -> TokenBatch:
+        """The batch on the device, for which a GPU is not waited: Lightning would, for anything but a tensor."""
+        return batch.to(device, non_blocking=True)
+
     def _loader(self, split: str, training: bool) -> DataLoader[TokenBatch]:
         dataset = self.split(split)
         trainer = self.trainer
@@ -208,10 +217,6 @@ class TextDataModule(LightningDataModule):
         require(len(dataset) >= ranks, f"the {split} split has {len(dataset)} sentences for {ranks} processes")
         sampler = BucketSampler(
             dataset.lengths,
-    def transfer_batch_to_device(self, batch: TokenBatch, device: torch.device, dataloader_idx: int) -> TokenBatch:
-        """The batch on the device, for which a GPU is not waited: Lightning would, for anything but a tensor."""
-        return batch.to(device, non_blocking=True)
-
             self.batching,
             training=training,
             seed=self.seed,

@@ -22,7 +22,8 @@ class Yahoo(TextDataModule):
 
     Args:
         hub: Where it lies.
-        subset: As many documents as Yang et al. (2017) have, drawn by seed; their own sample is not on the hub.
+        subset: As many documents as Yang et al. (2017) have, drawn by seed; their own sample is not on the hub. Of
+            those drawn, the ones with more words than its `max_words` are left out.
         kwargs: See `TextDataModule`.
     """
 

@@ -58,6 +58,11 @@ class Yelp(TextDataModule):
         require(reviews > 0, f"reviews is {reviews}: give a positive number")
         self.reviews = reviews
 
+    @property
+    def splits_words(self) -> bool:
+        """As `clean` does."""
+        return self.data_dir is None
+
     def clean(self, dataset: Dataset) -> Dataset:
         """Cuts reviews into their sentences."""
         drawn = dataset.shuffle(seed=self.seed).select(range(min(self.reviews, len(dataset))))
@@ -71,7 +76,8 @@ class YelpReviews(TextDataModule):
 
     Args:
         hub: Where it lies.
-        subset: As many reviews as the papers have, drawn by seed.
+        subset: As many reviews as the papers have, drawn by seed; of these, the ones with more words than its
+            `max_words` are left out.
         kwargs: See `TextDataModule`.
     """
 

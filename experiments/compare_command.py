@@ -135,7 +135,9 @@ def _in_other_conventions(runs: Sequence[Run], conventions: Sequence[str]) -> li
 
 
 def _is_split_by_us(run: Run) -> bool:
-    """Whether the words are NLTK's TweetTokenizer's rather than the corpus' own."""
+    """Whether the words are NLTK's TweetTokenizer's rather than the corpus' own; older files do not say."""
+    if "splits_words" in run.record:
+        return bool(run.record["splits_words"])
     data = {key: run.configuration.get(f"data.init_args.{key}") for key in ("data_dir", "hub.repository")}
     return bool(
         run.configuration.get("data.init_args.hub.tweet_tokenize") and data["hub.repository"] and not data["data_dir"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from pathlib import Path
 
 import pytest
 from corpora import SPLITS, message_of
@@ -120,3 +121,12 @@ def test_missing_label_column_is_named(hub: HubStandIn) -> None:
     message = message_of(make(YelpReviews))
     for part in (FULL_ID, "no column label", "it has text", "hub.label"):
         assert part in message
+
+
+@pytest.mark.parametrize("kind", [PTB, Yahoo, Yelp, YelpReviews, Everything])
+def test_who_splits_the_words(kind: type[TextDataModule], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DATA_DIR", raising=False)
+    assert kind().splits_words == (kind is not PTB)  # whose words are on the hub as they are in the files
+    for part in ("ptb", "yahoo", "yelp15", "wikitext103"):
+        (tmp_path / part).mkdir()
+    assert not kind(data_dir=str(tmp_path)).splits_words

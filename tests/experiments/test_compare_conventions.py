@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import astuple
@@ -77,8 +78,12 @@ def test_words_that_were_split_are_a_convention(
     hub: dict[str, Any], data_dir: str | None, convention: str, write_run: Command, compare: Command
 ) -> None:
     config = {"data": {"init_args": {"hub": hub, "data_dir": data_dir}}}
-    write_run("lm_yahoo", 0, config, nll=(1.0, "exact"))
+    folder = write_run("lm_yahoo", 0, config, nll=(1.0, "exact"))
     assert compare()[1][0]["figures"][0]["convention"] == convention
+    file = folder / "test_metrics.json"
+    for said in (True, False):  # by the corpus itself, which knows best
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"splits_words": said}))
+        assert compare()[1][0]["figures"][0]["convention"] == "eos_in_both" + (", TweetTokenizer" if said else "")
 
 
 def convention_figures(value: float, kind: str, name: str, nats: str) -> dict[str, tuple[float, str]]:
