@@ -7,7 +7,6 @@ shifts every later id in the text-autoencoders code).
 
 from __future__ import annotations
 
-import json
 import re
 import warnings
 from collections import Counter
@@ -125,12 +124,6 @@ def parse_vocabulary(text: str) -> Tokenizer:
     require(ids == list(range(len(ids))), "its ids are not 0, 1, 2, ...: not made by textae")
     require(len(ids) > len(SPECIAL_TOKENS), "it holds no word")
     return tokenizer
-
-
-def vocabulary_words(tokenizer: Tokenizer) -> list[str]:
-    """Every token by id, the specials first."""
-    words: dict[str, int] = json.loads(tokenizer.to_str())["model"]["vocab"]
-    return sorted(words, key=words.__getitem__)
 
 
 def _words_covering(share: float, counts: Sequence[int], total: int) -> int:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
 from torch.utils.data import DataLoader
 
 from datamodules import TextDataModule
 from datamodules.batch import TokenBatch
 from datamodules.errors import UsageError
-from datamodules.vocabulary import vocabulary_words
 
 SPLITS = ("train", "valid", "test")
 # Words 1 to 9 in a sentence, none of them the same; every word is in the training split.
@@ -78,3 +79,9 @@ def message_of(module: TextDataModule) -> str:
     with pytest.raises(UsageError) as caught:
         module.prepare_data()
     return str(caught.value)
+
+
+def vocabulary_words(tokenizer: Tokenizer) -> list[str]:
+    """Every token by id, the specials first."""
+    words: dict[str, int] = json.loads(tokenizer.to_str())["model"]["vocab"]
+    return sorted(words, key=words.__getitem__)

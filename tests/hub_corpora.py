@@ -8,12 +8,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from corpora import SPLITS
+from corpora import SPLITS, vocabulary_words
 from datasets import ClassLabel, Dataset, Features, Value
 from hub import CONVERTED, HubStandIn
 
 from datamodules import PTB, Books, Everything, TextDataModule, WikiText2, WikiText103, Yahoo, Yelp, YelpReviews
-from datamodules.vocabulary import vocabulary_words
 
 PTB_ID, POLARITY_ID, FULL_ID = "ptb-text-only/ptb_text_only", "fancyzhx/yelp_polarity", "Yelp/yelp_review_full"
 YAHOO_ID, BOOKS_ID = "community-datasets/yahoo_answers_topics", "bookcorpus/bookcorpus"

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from corpora import vocabulary_words
 
 from datamodules import BinaryClusters, Reviews
 from datamodules.errors import UsageError
 from datamodules.grammar import ReviewGrammar
 from datamodules.text import SubsetConfig
-from datamodules.vocabulary import UNK, VocabularyConfig, vocabulary_words
+from datamodules.vocabulary import UNK, VocabularyConfig
 
 SPLITS = ("train", "valid", "test")
 Bits = npt.NDArray[np.int64]

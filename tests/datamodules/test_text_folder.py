@@ -5,12 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from corpora import SENTENCES, SPLITS, Mine, check_batches, everywhere, loaders, sentences_of, write_folder
+from corpora import (
+    SENTENCES,
+    SPLITS,
+    Mine,
+    check_batches,
+    everywhere,
+    loaders,
+    sentences_of,
+    vocabulary_words,
+    write_folder,
+)
 
 from datamodules import Everything, TextFolder, Yelp
 from datamodules.batch import TokenBatch
 from datamodules.bucketing import BatchingConfig
-from datamodules.vocabulary import VocabularyConfig, build_vocabulary, vocabulary_words
+from datamodules.vocabulary import VocabularyConfig, build_vocabulary
 
 
 def test_folder_becomes_batches_of_its_sentences(folder: str) -> None:

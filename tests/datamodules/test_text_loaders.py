@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from corpora import SENTENCES, Mine, check_batches, loaders, write_folder
+from corpora import SENTENCES, Mine, check_batches, loaders, vocabulary_words, write_folder
 from torch import Tensor
 
 from datamodules import TextFolder
 from datamodules.batch import TokenBatch
 from datamodules.bucketing import BatchingConfig, BatchRows, BucketSampler
-from datamodules.vocabulary import vocabulary_words
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # Python 3.12: the loader forks
@@ -115,6 +114,7 @@ def test_trainer_takes_the_epochs_of_the_sampler(folder: str, tmp_path: Path) ->
     assert sorted(recorder.eval_indices) == sorted(2 * list(range(25)))
     recorder.eval_indices.clear()
     trainer.test(recorder, datamodule=module, verbose=False)
+    assert sorted(recorder.eval_indices) == list(range(15))
 
 
 def test_a_gpu_is_given_batches_without_being_waited_for(folder: str) -> None:
@@ -136,4 +136,3 @@ def test_a_gpu_is_given_batches_without_being_waited_for(folder: str) -> None:
         )
         module.trainer = trainer  # type: ignore[assignment]  # what a loader asks of it
         assert all(loader.pin_memory is pinned for loader in loaders(module).values())
-    assert sorted(recorder.eval_indices) == list(range(15))

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from corpora import SENTENCES, SPLITS, loaders, sentences_of
+from corpora import SENTENCES, SPLITS, loaders, sentences_of, vocabulary_words
 
 from datamodules import TextFolder
 from datamodules.errors import UsageError
 from datamodules.text import SubsetConfig
-from datamodules.vocabulary import vocabulary_words
 
 
 @pytest.mark.parametrize("overflow", ["drop", "truncate"])

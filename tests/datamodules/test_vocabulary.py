@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from corpora import vocabulary_words
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
@@ -26,7 +27,6 @@ from datamodules.vocabulary import (
     closed_vocabulary,
     parse_vocabulary,
     read_vocabulary,
-    vocabulary_words,
 )
 
 SPECIALS = ["<pad>", "<unk>", "<bos>", "<eos>", "<blank>"]
