@@ -21,6 +21,10 @@ from lightning_modules.decoding.text import batch_text
 SHOWN = 3  # sentences of the batch that are named
 
 
+class DivergedError(UsageError):
+    """The loss of a training is no finite number."""
+
+
 class FiniteLoss(Callback):
     """Stops where the loss is infinite or no number, and says at which step, at which sentences, and what is left.
 
@@ -29,7 +33,7 @@ class FiniteLoss(Callback):
 
     Args:
         otherwise: `stop`, or `skip`: the step is left out if its gradient is not finite, which waits for the GPU in
-            every step; how many were is logged as `train/skipped_steps`. Families that step their optimisers
+            every step; their number is logged as `train/skipped_steps`. Families that step their optimisers
             themselves (ARAE, lagging inference) can only stop.
     """
 
@@ -105,10 +109,15 @@ class FiniteLoss(Callback):
             each for each in callbacks_of(trainer) if isinstance(each, LastCheckpoint) and each.file(trainer).exists()
         ]
         good = f"the last good checkpoint is {kept[0].file(trainer)}" if kept else "there is no checkpoint yet"
-        raise UsageError(
-            f"the loss is no finite number {where}; {good}. Lower --model.init_args.optimizer.lr, clip with "
-            "--trainer.gradient_clip_val, train in more precision, or let callbacks.FiniteLoss skip such steps"
+        raise DivergedError(
+            f"the loss is no finite number {where}; {good}. Lower --model.init_args.optimizer.lr, {_clip(module)}"
         )
+
+
+def _clip(module: TextModel) -> str:
+    if module.automatic_optimization:
+        return "clip with --trainer.gradient_clip_val, train in more precision, or let callbacks.FiniteLoss skip it"
+    return "clip with --model.init_args.clip, or train in more precision"
 
 
 def _place(module: TextModel, step: int, batch: TokenBatch, loss: Tensor) -> str:

@@ -120,11 +120,12 @@ def _report(study: optuna.Study, folder: Path, command: str, statuses: Sequence[
     table = Table(title=f"{len(ended)} trials came to their end, {pruned} were pruned")
     table.add_column("trial", justify="right")
     table.add_column("value", justify="right")
-    names = list(ended[0].params)
+    names = list(dict.fromkeys(option for trial in ended for option in trial.params))
     for option in names:
         table.add_column(option.split(".")[-1], justify="right")
     for trial in ended:
-        values = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in trial.params.values()]
+        found = [trial.params.get(option, "") for option in names]
+        values = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in found]
         table.add_row(str(trial.number), f"{trial.value:.4f}", *values)
     console = Console(markup=False)
     console.print(table)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import sqlalchemy.exc
 import wandb
@@ -21,6 +22,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 
 from callbacks.attached import callbacks_of
 from callbacks.checkpoints import best_checkpoint
+from callbacks.finite_loss import DivergedError
 from experiments.lightning_cli import TextCLI
 from experiments.runs import VERSION_VARIABLE
 from experiments.search_space import Space, suggest
@@ -54,7 +56,7 @@ def _open_study(storage: Path, name: str, seed: int) -> optuna.Study:
     with warnings.catch_warnings():
         # Of the signs of life and what follows from them, which several releases have had.
         warnings.simplefilter("ignore", ExperimentalWarning)
-        return optuna.create_study(
+        study = optuna.create_study(
             storage=optuna.storages.RDBStorage(
                 f"sqlite:///{storage}",
                 engine_kwargs={"connect_args": {"timeout": 60}},
@@ -65,9 +67,14 @@ def _open_study(storage: Path, name: str, seed: int) -> optuna.Study:
             study_name=name,
             load_if_exists=True,
             direction="minimize",
-            sampler=optuna.samplers.TPESampler(seed=seed, constant_liar=True),
             pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=1),
         )
+    # A sweep that goes on would else draw again what it drew when it began.
+    [own] = np.random.SeedSequence((seed, len(study.trials))).generate_state(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        study.sampler = optuna.samplers.TPESampler(seed=int(own), constant_liar=True)
+    return study
 
 
 def work(study: optuna.Study, space: Space, trials: int, arguments: Sequence[str]) -> None:
@@ -91,7 +98,10 @@ def train(trial: optuna.Trial, arguments: list[str]) -> float:
     Raises:
         TrialPruned: The trial is worse than others were, or its loss is no number.
     """
-    trained = TrialCLI(trial, arguments)
+    try:
+        trained = TrialCLI(trial, arguments)
+    except DivergedError as error:
+        raise optuna.TrialPruned("no finite loss") from error
     best = best_checkpoint(trained.trainer, trained.model.monitor)
     if best is None or best.best_model_score is None or not math.isfinite(best.best_model_score):
         raise optuna.TrialPruned("no finite value")

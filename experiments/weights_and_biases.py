@@ -18,6 +18,7 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 from datamodules.errors import UsageError, require
 
 MODES = ("online", "offline", "disabled", "shared")
+CHOSEN = "TEXTAE_WANDB_MODE"  # the mode that nobody asked for
 START_SECONDS = 15  # W&B's own is 90, which a server that hangs would cost every training
 
 
@@ -42,8 +43,12 @@ def start_wandb(
     given = [logger for logger in loggers if isinstance(logger, WandbLogger)]
     if not given:
         return
+    if os.environ.get("WANDB_MODE") == os.environ.get(CHOSEN):  # by an earlier training of this process
+        os.environ.pop("WANDB_MODE", None)
     insists = bool(os.environ.get("WANDB_MODE"))
     os.environ["WANDB_MODE"] = wandb_mode(os.environ)
+    if not insists:
+        os.environ[CHOSEN] = os.environ["WANDB_MODE"]
     for name, value in (("WANDB_RUN_GROUP", group), ("WANDB_TAGS", ",".join(tags)), ("WANDB_RUN_ID", run_id)):
         if value:
             os.environ.setdefault(name, value)
@@ -66,7 +71,7 @@ def start_wandb(
             print(f"W&B cannot start ({reason}); recording offline (WANDB_MODE=online insists)", file=sys.stderr)
             with suppress(Exception):  # a process of W&B's that such a server broke
                 wandb.teardown()  # else its process stays with the mode it had
-            os.environ["WANDB_MODE"] = "offline"
+            os.environ["WANDB_MODE"] = os.environ[CHOSEN] = "offline"
             _be_brief_offline()
             _ = logger.experiment
 

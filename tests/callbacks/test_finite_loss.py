@@ -56,6 +56,8 @@ def test_it_stops_and_says_where(family: Any, every: int, tmp_path: Path) -> Non
         fitting.fit(small(family), data)
     message = str(caught.value)
     assert f"at step {BROKEN + 1}" in message
+    assert ("--model.init_args.clip" in message) == (family is not Autoencoder)
+    assert ("--trainer.gradient_clip_val" in message) == (family is Autoencoder)
     # Both sentences of the batch, each by its row and its words.
     named = re.findall(r"(\d+): '([^']*)'", message)
     assert len(named) == 2

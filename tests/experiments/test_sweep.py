@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -18,7 +19,9 @@ import pytest
 import yaml
 from optuna.trial import TrialState
 
+from callbacks.finite_loss import DivergedError
 from experiments import sweep_worker
+from experiments.sweep_command import _report
 from experiments.sweep_worker import open_study, work
 
 Command = Callable[..., Any]
@@ -119,6 +122,47 @@ def test_a_study_goes_on_and_prunes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert study.best_value == 0.5
     assert seen[0][:3] == ["fit", "--config=c", "--test_after_fit=false"]
     assert [arguments[3] for arguments in seen] == [f"--x={trial.params['x']}" for trial in study.trials]
+
+
+def test_a_trial_that_diverges_costs_itself_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = iter([None, 2.0])
+
+    class Trained:
+        def __init__(self, trial: optuna.Trial, arguments: list[str]) -> None:
+            value = next(values)
+            if value is None:
+                raise DivergedError("the loss is no finite number")
+            self.trainer, self.model = value, SimpleNamespace(monitor="val/nll")
+
+    monkeypatch.setattr(sweep_worker, "TrialCLI", Trained)
+    monkeypatch.setattr(sweep_worker, "best_checkpoint", lambda value, _: SimpleNamespace(best_model_score=value))
+    study = open_study(tmp_path / "study.db", "s", 0)
+    work(study, {"x": {"distribution": "uniform", "min": 0.0, "max": 1.0}}, 2, [])
+    assert [trial.state for trial in study.trials] == [TrialState.PRUNED, TrialState.COMPLETE]
+
+
+def test_a_study_that_goes_on_draws_other_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep_worker, "train", lambda trial, arguments: trial.params["x"])
+    space = {"x": {"distribution": "uniform", "min": 0.0, "max": 1.0}}
+    for trials in (2, 4):
+        work(open_study(tmp_path / "study.db", "s", 0), space, trials, [])
+    drawn = [trial.params["x"] for trial in open_study(tmp_path / "study.db", "s", 0).trials]
+    assert len(set(drawn)) == 4
+    again = open_study(tmp_path / "another.db", "s", 0)
+    work(again, space, 2, [])
+    assert [trial.params["x"] for trial in again.trials] == drawn[:2]
+
+
+@pytest.mark.filterwarnings("ignore:Some regimes:UserWarning")  # Optuna, of an importance by so few trials
+def test_the_table_of_a_study_with_two_search_spaces(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = optuna.create_study()
+    for value, params in ((1.0, {"a.lr": 0.25}), (2.0, {"a.size": 7, "a.lr": 0.5})):
+        drawn = {name: optuna.distributions.FloatDistribution(0, 10) for name in params}
+        study.add_trial(optuna.create_trial(value=value, params=params, distributions=drawn))
+    _report(study, tmp_path, "textae fit", [0], 2)
+    lines = [line.split() for line in capsys.readouterr().out.replace("│", " ").replace("┃", " ").splitlines()]
+    assert ["trial", "value", "lr", "size"] in lines
+    assert ["0", "1.0000", "0.25"] in lines and ["1", "2.0000", "0.5", "7"] in lines
 
 
 def test_one_worker_and_the_file_for_wandb(tmp_path: Path) -> None:

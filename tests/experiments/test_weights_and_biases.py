@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 import wandb
+from pytorch_lightning.loggers import WandbLogger
 from wandb.sdk.lib.wbauth import write_netrc_auth
 
 from datamodules.errors import UsageError
 from experiments import weights_and_biases
-from experiments.weights_and_biases import wandb_mode
+from experiments.weights_and_biases import start_wandb, wandb_mode
 
 
 @pytest.mark.parametrize(
@@ -184,3 +185,27 @@ def test_a_server_that_does_not_do(server: str, insists: bool, request: pytest.F
         assert "recording offline" in ended.stderr
         [offline] = (tmp_path / "wandb").glob("offline-run-*")
         assert list(offline.glob("*.wandb"))
+
+
+def test_a_mode_that_nobody_asked_for_does_not_insist(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Two trainings of one process: what was chosen for the first one is chosen anew for the second."""
+    for name in [name for name in os.environ if name.startswith(("WANDB_", "TEXTAE_WANDB"))]:
+        monkeypatch.delenv(name)
+    for name in ("WANDB_MODE", "TEXTAE_WANDB_MODE", "WANDB_CONSOLE", "WANDB_INIT_TIMEOUT", "WANDB_SILENT"):
+        monkeypatch.setenv(name, "")  # so that it is gone again at the end
+        monkeypatch.delenv(name)
+    asked = iter(["online", "offline"])
+    monkeypatch.setattr(weights_and_biases, "wandb_mode", lambda given: given.get("WANDB_MODE") or next(asked))
+    monkeypatch.setattr(weights_and_biases.wandb, "Api", lambda timeout: None)
+
+    class Silent(WandbLogger):
+        @property
+        def experiment(self) -> None:  # type: ignore[override]  # none is needed here
+            return None
+
+    for mode in ("online", "offline"):
+        start_wandb([Silent(save_dir=str(tmp_path))])
+        assert os.environ["WANDB_MODE"] == mode
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    start_wandb([Silent(save_dir=str(tmp_path))])
+    assert os.environ["WANDB_MODE"] == "disabled"
