@@ -83,10 +83,18 @@ def experiment_folder(config: Namespace) -> Path:
 
 def named_version() -> str | None:
     """The version that the environment gives this process' run, and all other processes of its job."""
-    version = os.environ.get(VERSION_VARIABLE) or os.environ.get("SLURM_JOB_ID")
-    if version is None and "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun's ranks share nothing but their parent
-        version = f"torchrun_{os.environ['TORCHELASTIC_RUN_ID']}_{os.getppid()}"
+    version = _lasting_version()
+    if version is None and "TORCHELASTIC_RUN_ID" in os.environ:
+        # The ranks of a node share nothing else but their parent, those of several nodes the port of the first one.
+        nodes = int(os.environ.get("GROUP_WORLD_SIZE", "1"))
+        shared = os.getppid() if nodes == 1 else os.environ["MASTER_PORT"]
+        version = f"torchrun_{os.environ['TORCHELASTIC_RUN_ID']}_{shared}"
     return version
+
+
+def _lasting_version() -> str | None:
+    """The version that a job has when it is started again, too."""
+    return os.environ.get(VERSION_VARIABLE) or os.environ.get("SLURM_JOB_ID")
 
 
 def unfinished_run(root: Path, seed: int) -> Path | None:
@@ -95,7 +103,7 @@ def unfinished_run(root: Path, seed: int) -> Path | None:
     Where the environment names a version, such as a SLURM job's, no other one is looked at: another job may be training
     it at this moment.
     """
-    named = named_version()
+    named = _lasting_version()
     found = [
         file
         for file in root.glob("*/config.yaml")

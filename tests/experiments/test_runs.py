@@ -132,3 +132,28 @@ def test_the_experiments_by_name() -> None:
     assert names == sorted(names)
     assert {"daae_reviews", "daae_yelp", "daae_yahoo"} <= set(names)
     assert not any(name.startswith("_") for name in names)
+
+
+@pytest.mark.parametrize(("nodes", "shared"), [("1", str(os.getppid())), ("2", "29400")])
+def test_torchruns_ranks_share_a_folder(
+    nodes: str, shared: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("TORCHELASTIC_RUN_ID", "job"), ("GROUP_WORLD_SIZE", nodes), ("MASTER_PORT", "29400")):
+        monkeypatch.setenv(name, value)
+    for name in ("TEXTAE_VERSION", "SLURM_JOB_ID"):
+        monkeypatch.delenv(name, raising=False)
+    assert runs.new_run_folder(tmp_path) == tmp_path / f"torchrun_job_{shared}"
+
+
+def test_a_new_torchrun_goes_on_with_the_run_of_an_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TEXTAE_VERSION", "SLURM_JOB_ID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    old = tmp_path / "torchrun_none_1" / "config.yaml"  # of another parent than ours
+    old.parent.mkdir()
+    old.write_text("seed_everything: 3")
+    assert runs.unfinished_run(tmp_path, seed=4) is None
+    assert runs.unfinished_run(tmp_path, seed=3) == old.parent
+    monkeypatch.delenv("TEXTAE_VERSION")
+    monkeypatch.setenv("SLURM_JOB_ID", "815")
+    assert runs.unfinished_run(tmp_path, seed=3) is None  # a job's own alone
