@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
 from lightning_fabric.utilities.rank_zero import rank_zero_only
 from pytorch_lightning import Trainer
+from pytorch_lightning.accelerators import MPSAccelerator
 from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
@@ -97,6 +99,9 @@ class TextCLI(LightningCLI):
             folder = root.absolute()
         if self.subcommand is not None:
             require_writable(folder)
+        if config.trainer.accelerator == "auto" and MPSAccelerator.is_available():
+            config.trainer.accelerator = "cpu"  # figures are summed in float64, which Apple's GPU lacks
+            warnings.filterwarnings("ignore", ".*GPU available but not used.*")
         config.trainer.default_root_dir = str(folder)
         config.checkpoint.dirpath = config.last_checkpoint.dirpath = str(folder / "checkpoints")
         if config.get("ckpt_path") is not None:

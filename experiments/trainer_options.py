@@ -21,6 +21,10 @@ def require_trainable(trainer: Trainer, model: TextModel) -> None:
         UsageError: One cannot be followed, and it says what to give instead.
     """
     require(
+        trainer.strategy.root_device.type != "mps",
+        "--trainer.accelerator mps: figures are summed in float64, which Apple's GPU lacks: give cpu",
+    )
+    require(
         getattr(trainer, "overfit_batches", 0) == 0,
         "--trainer.overfit_batches puts Lightning's sampler for ours: sentences are drawn by --data.init_args.subset."
         "train N",

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
+from models import small
+
+from datamodules.errors import UsageError
+from experiments.runs import EXPERIMENTS
 
 Command = Callable[..., Any]
 
@@ -107,3 +113,19 @@ def test_a_configuration_that_is_none(textae: Command, tmp_path: Path, content: 
 def test_runs_that_cannot_be_written(textae: Command, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert "--runs" in textae("fit", "--config=daae_reviews", "--runs=file", fails=True).error
+
+
+def test_apples_gpu_which_lacks_float64_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pytorch_lightning.accelerators import MPSAccelerator
+
+    from experiments.lightning_cli import TextCLI
+    from experiments.trainer_options import require_trainable
+    from lightning_modules import LanguageModel
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(MPSAccelerator, "is_available", lambda: True)
+    config = ["--config", str(EXPERIMENTS / "lm_reviews.yaml")]
+    assert TextCLI(config, run=False).trainer.strategy.root_device.type == "cpu"
+    chosen = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("mps")))
+    with pytest.raises(UsageError, match=r"accelerator mps.*give cpu"):
+        require_trainable(chosen, small(LanguageModel))  # type: ignore[arg-type]  # its device alone is looked at
