@@ -6,9 +6,10 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from callbacks.attached import corpus_of
 from callbacks.latents import labelled_means
 from callbacks.measured import log_figure
-from datamodules.errors import UsageError, require
+from datamodules.errors import require
 from lightning_modules import TextAutoencoder
 
 
@@ -16,6 +17,7 @@ class NeighborPurity(Callback):
     """`test/knn_purity`: the mean share of a sentence's k nearest neighbours in z that have its label.
 
     The latents are posterior means of the test split, the distance is Euclidean, the sentence itself is left out.
+    Nothing is done for a language model.
 
     Args:
         k: Neighbours.
@@ -28,18 +30,26 @@ class NeighborPurity(Callback):
         self.k = k
         self.sentences = sentences
 
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Checks, before anything is measured, that there are labels, and enough sentences.
+
+        Raises:
+            UsageError: There are not.
+        """
+        if not isinstance(pl_module, TextAutoencoder):
+            return
+        split = corpus_of(trainer).split("test")
+        require(split.labels is not None, "NeighborPurity needs a corpus with labels: take it out of trainer.callbacks")
+        count = min(self.sentences, len(split))
+        require(count > self.k, f"NeighborPurity's k is {self.k}, but there are only {count} sentences: lower it")
+
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Computes and logs the figure."""
-        if not trainer.is_global_zero:
+        if not trainer.is_global_zero or not isinstance(pl_module, TextAutoencoder):
             return
-        assert isinstance(pl_module, TextAutoencoder)
         means_BZ, labels_B = labelled_means(trainer, pl_module, "test", self.sentences)
-        if labels_B is None:
-            raise UsageError("NeighborPurity needs a corpus with labels: take it out of trainer.callbacks")
-        count = len(labels_B)
-        require(count > self.k, f"NeighborPurity's k is {self.k}, but there are only {count} sentences: lower it")
-        purity = knn_purity(means_BZ, labels_B, self.k)
-        log_figure(pl_module, "knn_purity", purity, sentences=count)
+        assert labels_B is not None
+        log_figure(pl_module, "knn_purity", knn_purity(means_BZ, labels_B, self.k), sentences=len(labels_B))
 
 
 def knn_purity(z_BZ: Tensor, labels_B: Tensor, k: int) -> float:

@@ -7,10 +7,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from models import small
 
 from callbacks import NeighborPurity
 from callbacks.neighbor_purity import knn_purity
 from datamodules.errors import UsageError
+from lightning_modules import LanguageModel
 
 Make = Callable[..., Any]
 
@@ -73,3 +75,5 @@ def test_what_it_cannot_measure(fresh: Make, folder: Make, trainer: Make) -> Non
     trainer(NeighborPurity(k=2)).test(fresh(data.vocabulary_json), datamodule=data, verbose=False)
     with pytest.raises(UsageError, match="0"):
         NeighborPurity(k=0)
+    words = small(LanguageModel, vocabulary=data.vocabulary_json)
+    trainer(NeighborPurity(k=3)).test(words, datamodule=data, verbose=False)  # has nothing that could be measured
