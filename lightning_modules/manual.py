@@ -43,7 +43,7 @@ def descend(
         parameter.grad = module.trainer.strategy.reduce(gradient, reduce_op="mean")
     if clip is not None:
         norm = nn.utils.clip_grad_norm_(parameters + others, clip * (1.0 if scaler is None else scaler.get_scale()))
-        if scaler is not None and others:  # which looks at what is stepped alone for an overflow
+        if scaler is not None:  # which looks at each optimiser's gradients alone for an overflow
             for parameter in parameters:
                 assert parameter.grad is not None
                 parameter.grad.masked_fill_(~norm.isfinite(), float("inf"))

@@ -5,6 +5,7 @@ B sentences, T steps, Z latent size.
 
 from __future__ import annotations
 
+import math
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from datamodules.batch import TokenBatch
-from datamodules.errors import UsageError
+from datamodules.errors import UsageError, require
 from datamodules.vocabulary import BOS, UNK, parse_vocabulary
 from lightning_modules.backbone.decoder import DecoderConfig, State
 from lightning_modules.backbone.model import Backbone
@@ -142,7 +143,9 @@ class TextModel(LightningModule, ABC):
         optimizer = make_optimizer(self.parameter_groups(), self.optimizer_config, self.fuses_steps())
         if self.optimizer_config.schedule == "constant":
             return optimizer
-        steps = int(self.trainer.estimated_stepping_batches)
+        steps = self.trainer.estimated_stepping_batches
+        endless = "optimizer.schedule linear falls to 0 at the last step: give --trainer.max_epochs or max_steps"
+        require(math.isfinite(steps), endless)
         # Not LinearLR, which a resume gives the number of steps of before, after which it would train at rate 0.
         decay = LambdaLR(optimizer, lambda step: max(0.0, 1 - step / steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": decay, "interval": "step"}}
@@ -185,7 +188,7 @@ class TextModel(LightningModule, ABC):
         """
         self.last_loss = objective.loss.detach().mean()
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning attaches it, untyped
-        if (self.global_step + 1) % every:
+        if not every or (self.global_step + 1) % every:
             return
         logged = {f"train/{term}": value.detach().mean() for term, value in objective.terms.items()}
         logged["train/loss"] = self.last_loss

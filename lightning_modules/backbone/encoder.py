@@ -10,7 +10,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from datamodules.batch import length_mask
 from datamodules.errors import require, require_positive
@@ -117,8 +117,9 @@ class Encoder(nn.Module):
             return states, last_step(states, lengths_B)
         # The cell state of a step other than the last one is only to be had from a packed sequence.
         packed = pack_padded_sequence(x_BTE, lengths_B.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
-        _, (hidden, cell) = network(packed)
-        return network(x_BTE)[0], torch.cat((hidden[-1], cell[-1]), dim=1)
+        states, (hidden, cell) = network(packed)
+        padded, _ = pad_packed_sequence(states, batch_first=True, total_length=x_BTE.shape[1])
+        return padded, torch.cat((hidden[-1], cell[-1]), dim=1)
 
 
 class Summary(nn.Module):

@@ -190,6 +190,11 @@ def test_the_summary_cell_adds_the_cell_state_after_the_last_real_word(direction
     summary = made(x, LENGTHS)
     torch.testing.assert_close(summary.sort(dim=1).values, expected.sort(dim=1).values, rtol=0, atol=1e-6)
     assert made.summary_size == expected.shape[1]
+    read = []
+    for network in (*made.forwards, *made.backwards):
+        network.register_forward_hook(lambda *_: read.append(1))
+    made(x, LENGTHS)
+    assert len(read) == layers * directions
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -105,3 +106,18 @@ def test_several_optimisers_are_clipped_together_and_one_moves_its_own_alone() -
     # (3, 4) - (3, 4) / 2 = (1.5, 2); then the first alone by half of the second.
     assert (model.first.item(), model.second.item()) == pytest.approx((0.5, 2.0), rel=1e-6)
     assert fitting.global_step == 1
+
+
+class Overflowing(TwoParts):
+    """The first part's gradient is infinite, the second's is not."""
+
+    def training_step(self, batch: Tensor) -> None:
+        first, second = self.optimizers()
+        descend(self, [first, second], (self.first * math.inf + self.second).sum(), clip=2.5, counted=True)
+
+
+def test_what_is_clipped_together_is_skipped_together() -> None:
+    model = Overflowing()
+    fitting = trainer(max_steps=1, plugins=[Scaled(8.0)])
+    fitting.fit(model, torch.utils.data.DataLoader([torch.zeros(1)]))
+    assert (model.first.item(), model.second.item()) == (3.0, 4.0)

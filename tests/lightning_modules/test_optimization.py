@@ -10,6 +10,7 @@ import torch
 from models import WITHOUT_VALIDATION, loader, sentences, small, trainer
 from torch import nn
 
+from callbacks import FiniteLoss
 from datamodules.bucketing import BatchingConfig
 from datamodules.errors import UsageError
 from lightning_modules import Autoencoder
@@ -99,6 +100,18 @@ def test_a_resume_for_more_epochs_falls_to_0_behind_the_new_last_step(tmp_path: 
         fitting.save_checkpoint(file)
     # Three steps on the way to the third; the last three of six.
     assert seen.rates[4:] == pytest.approx([0.1 * 2 / 6, 0.1 / 6], abs=1e-9) and min(seen.rates[3:]) > 0
+
+
+def test_a_rate_that_would_never_reach_0_is_refused() -> None:
+    model = small(Autoencoder, optimizer=OptimizerConfig("sgd", lr=0.1, schedule="linear"))
+    with pytest.raises(UsageError, match=r"schedule linear.*max_epochs"):
+        trainer(max_epochs=-1).fit(model, loader(sentences(4), BatchingConfig(sentences=4), training=True))
+
+
+def test_a_training_that_logs_nothing() -> None:
+    fitting = trainer(max_epochs=1, log_every_n_steps=0, callbacks=[FiniteLoss()])
+    fitting.fit(small(Autoencoder), loader(sentences(4), BatchingConfig(sentences=2), training=True))
+    assert "train/loss" not in fitting.callback_metrics
 
 
 @pytest.mark.parametrize("name, value", [("lr", 0.0), ("betas", (0.9, 1.0)), ("momentum", 1.0), ("weight_decay", -0.1)])
