@@ -48,7 +48,7 @@ def _print_floor(console: Console, figures: Figures) -> None:
 
 def log_figure_table(trainer: Trainer, figures: Figures) -> None:
     """Logs the table to W&B as `test_figures`, numbers as numbers."""
-    keys = ("value", "error", "monte_carlo_error", "kind", "convention", "sentences", "samples", "meaning")
+    keys = [column.replace(" ", "_") for column in COLUMNS[1:]]
     rows = [[name.removeprefix("test/"), *(figure.get(key) for key in keys)] for name, figure in figures.items()]
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):

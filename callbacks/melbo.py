@@ -74,11 +74,11 @@ class Melbo(Callback):
     ) -> None:
         """Keeps each sentence's -log p(x|z)."""
         if isinstance(pl_module, TextAutoencoder) and pl_module.stochastic:
-            self.nats.to(pl_module.device).update(outputs["reconstruction"].double())
-            self.again.to(pl_module.device).update(outputs["second_reconstruction"].double())
-            self.ends.to(pl_module.device).update(outputs["end"].double())
-            self.ends_again.to(pl_module.device).update(outputs["second_end"].double())
-            self.lengths.to(pl_module.device).update(batch.lengths.double())
+            self.nats.to(pl_module.device).update(outputs["reconstruction"])
+            self.again.to(pl_module.device).update(outputs["second_reconstruction"])
+            self.ends.to(pl_module.device).update(outputs["end"])
+            self.ends_again.to(pl_module.device).update(outputs["second_end"])
+            self.lengths.to(pl_module.device).update(batch.lengths)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Logs the figures of all ranks' sentences, and draws the curve."""

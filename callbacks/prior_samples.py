@@ -19,7 +19,7 @@ from lightning_modules.randomness import SentenceRandom
 
 
 class PriorSamples(Callback):
-    """Sentences decoded from z ~ N(0, I), greedily and by sampling.
+    """Sentences decoded from the family's prior, N(0, I) for most, greedily and by sampling.
 
     At each validation and test: `samples/prior.txt` and a W&B table, which also have greedy ones from improbable
     regions: the same z under a map that stretches it (Bowman et al. 2016, Table 6; see `stretched`). On the corpus

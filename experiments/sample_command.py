@@ -21,7 +21,7 @@ def run(args: list[str]) -> None:
     """Prints the sentences, and writes them as JSON where that is asked for."""
     parser = model_parser("sample", "sentences from the prior")
     parser.add_argument("--count", type=int, default=10, help="sentences (default: 10)")
-    parser.add_argument("--scale", type=float, default=1.0, help="factor on z ~ N(0, I) (default: 1)")
+    parser.add_argument("--scale", type=float, default=1.0, help="factor on the prior's z (default: 1)")
     parser.add_argument(
         "--stretch",
         type=float,

@@ -33,7 +33,7 @@ class SaveConfig(SaveConfigCallback):
         self._write(folder / "config.yaml", ckpt_path=None if goes_on else self.config.ckpt_path)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                logger.experiment.config.update(self.config.as_dict(), allow_val_change=True)
+                logger.log_hyperparams(self.config.as_dict())
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes a test's beside the file that its figures went to; that after a fit has the fit's."""
