@@ -68,7 +68,7 @@ def _compare_with_floor(figures: Figures, model: TextModel) -> None:
             continue
         same = figures.get("test/floor")
         floor = nats["floor"] if "floor" in nats else same["value"] if same is not None else None
-        if floor is not None:
+        if floor is not None and math.isfinite(nats["value"]):
             figure["gap"] = nats["value"] - floor
             figure["below_floor"] = is_below(figure["gap"], nats["sentences"], nats.get("monte_carlo_error"))
 

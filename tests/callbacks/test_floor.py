@@ -17,6 +17,7 @@ from callbacks.floor import is_below
 from callbacks.measured import _compare_with_floor
 from callbacks.quantities import quantity_of
 from datamodules import Reviews
+from experiments.records import read_runs
 from lightning_modules import SentenceVAE
 
 Make = Callable[..., Any]
@@ -67,6 +68,20 @@ class Claims(Callback):
             pl_module.log(f"test/{name}", floor + gap)
         pl_module.log("test/nll_iw/monte_carlo_error", 0.1)
         pl_module.log("test/perplexity_iw", 0.1)
+
+
+def test_a_figure_that_is_no_number_has_no_gap(
+    model: Any, corpus: Make, trainer: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Claims, "values", {"negative_elbo": math.nan, "nll_iw": math.inf, "nll": 1.0})
+    trainer(EntropyFloor(), Claims(), Summary()).test(model, datamodule=corpus(), verbose=False)
+    read = json.loads((tmp_path / "test_metrics.json").read_text())["metrics"]
+    assert read["test/negative_elbo"]["value"] is None and read["test/nll_iw"]["value"] is None
+    assert {name for name in ("nll", "negative_elbo", "nll_iw") if "gap" in read[f"test/{name}"]} == {"nll"}
+    (tmp_path / "run").mkdir()
+    (tmp_path / "test_metrics.json").rename(tmp_path / "run" / "test_metrics.json")
+    [run] = read_runs([str(tmp_path / "run")])  # a comparison takes what there is
+    assert "test/nll" in run.record["metrics"] and "test/negative_elbo" not in run.record["metrics"]
 
 
 def test_the_summary_names_the_gap_and_what_no_likelihood_can_be(
