@@ -17,6 +17,7 @@ from experiments.figures import GAP, INSTEAD, LIKELIHOODS, QUANTITIES, Figure, R
 from experiments.published import content, melbo_note, published_rows
 from experiments.records import Run, by_title, mean_and_std, read_runs
 from experiments.runs import write_json
+from lightning_modules import AveragingVAE
 from lightning_modules.metrics.perplexity import CONVENTIONS, OTHER_CONVENTIONS, WITHOUT_EOS
 
 # What published figures of words by TweetTokenizer are counted like, by their names in `results/published.yaml`.
@@ -85,6 +86,7 @@ def _row(corpus: str, title: str, runs: Sequence[Run], conventions: Sequence[str
         if name == "melbo" and found:
             notes.append(melbo_note(*sorted({figure["sentences"] for figure in found if "sentences" in figure})))
         notes += _of_what(name, found, runs)
+    notes = list(dict.fromkeys(notes))
     figures += _in_other_conventions(runs, conventions)
     if len({run.record.get("seed") for run in runs}) < len(runs):
         notes.append("several runs of one seed")
@@ -100,9 +102,14 @@ def _row(corpus: str, title: str, runs: Sequence[Run], conventions: Sequence[str
 def _of_what(name: str, found: Sequence[Mapping[str, Any]], runs: Sequence[Run]) -> list[str]:
     """What a mean says nothing of by itself: missing runs, importance samples, sentences that are not the test's."""
     notes = [f"{name} of {len(found)} of {len(runs)} runs"] if 0 < len(found) < len(runs) else []
-    if name == "nll_iw":
+    if name in ("nll_iw", "nll_iw_kl_once"):
         samples = sorted({figure["samples"] for figure in found if "samples" in figure})
         notes += [f"importance-weighted with K = {' and '.join(map(str, samples))}"] if samples else []
+    if name == "mutual_information":
+        ceilings = sorted({f"{figure['value']:.2f}" for figure in _found(runs, f"{name}_ceiling")})
+        notes += [f"I(x; z) is at most ln N of its N sentences, {' and '.join(ceilings)}"] if ceilings else []
+    if name == "kl" and found and any(run.record.get("model") == AveragingVAE.__name__ for run in runs):
+        notes.append("KL and I(x; z) are of one of the L latents of a sentence")
     whole = {run.record.get("sentences") for run in runs}
     part = sorted({figure["sentences"] for figure in found if "sentences" in figure} - whole)
     return notes + ([f"{name} of {' and '.join(map(str, part))} sentences"] if part else [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -51,10 +52,17 @@ class Run:
 def read_runs(folders: Sequence[str]) -> list[Run]:
     """The tested runs in folders, each of which is a run or an experiment's folder: all of its runs.
 
+    A folder of several that holds no tested run is named, and left out.
+
     Raises:
-        UsageError: A folder is missing, holds no `test_metrics.json`, or one that is damaged.
+        UsageError: A folder is missing, none holds a `test_metrics.json`, or one is damaged.
     """
-    files = dict.fromkeys(file for folder in folders for file in _files(Path(folder)))
+    found = {folder: _files(Path(folder)) for folder in folders}
+    untested = [folder for folder, files in found.items() if not files]
+    require(len(untested) < len(found), f"{', '.join(untested)} holds no test_metrics.json: test the run first")
+    if untested:
+        print(f"left out, for there is no test_metrics.json yet: {', '.join(untested)}", file=sys.stderr)
+    files = dict.fromkeys(file for each in found.values() for file in each)
     return _with_settings(
         [Run(file.parent, _record(file), read_settings(file.with_name("config.yaml")), {}) for file in files]
     )
@@ -75,9 +83,7 @@ def mean_and_std(values: Sequence[float]) -> tuple[float, float | None]:
 
 def _files(folder: Path) -> list[Path]:
     require(folder.is_dir(), f"there is no run folder {folder}")
-    files = sorted(folder.glob("test_metrics.json")) or sorted(folder.glob("*/test_metrics.json"))
-    require(bool(files), f"{folder} holds no test_metrics.json: test the run first")
-    return files
+    return sorted(folder.glob("test_metrics.json")) or sorted(folder.glob("*/test_metrics.json"))
 
 
 def _record(file: Path) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
+from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
@@ -146,3 +148,29 @@ def test_callbacks_that_are_none_are_no_settings(callbacks: str, write_run: Comm
     folder = write_run("lm_ptb", 0, {}, nll=(1.0, "exact"))
     (folder / "config.yaml").write_text(f"trainer: {{callbacks: {callbacks}}}")
     assert compare("--no-published")[1][0]["model"] == "lm_ptb"
+
+
+def test_a_ceiling_stands_beside_mutual_information(write_run: Command, compare: Command) -> None:
+    figures = {"mutual_information": (8.0, "estimate"), "mutual_information_ceiling": (math.log(3000), "score")}
+    write_run("daae_reviews", 0, **figures)
+    _, [row] = compare()
+    assert row["notes"] == ["I(x; z) is at most ln N of its N sentences, 8.01"]
+
+
+def test_of_several_latents_the_kl_is_said_to_be_ones(write_run: Command, compare: Command) -> None:
+    folder = write_run("vae_avg_reviews", 0, kl=(2.0, "part"))
+    file = folder / "test_metrics.json"
+    for family, noted in (("AveragingVAE", True), ("SentenceVAE", False)):
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"model": family}))
+        assert any("one of the L latents" in note for note in compare()[1][0]["notes"]) == noted
+
+
+def test_folders_without_a_tested_run_are_left_out(
+    write_run: Command, compare: Command, tmp_path: Path, textae: Command
+) -> None:
+    tested = write_run("lm_reviews", 0, nll=(15.0, "exact"))
+    untested = tested.parent.parent / "svae_reviews_sweep"
+    (untested / "trial_0" / "checkpoints").mkdir(parents=True)
+    assert "svae_reviews_sweep" in textae("compare", tested, untested).error
+    assert [row["model"] for row in compare()[1]] == ["lm_reviews"]  # of the folder of all runs
+    assert "svae_reviews_sweep holds no test_metrics.json" in textae("compare", untested, fails=True).error
