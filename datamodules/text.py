@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from datasets import Dataset
@@ -215,14 +215,12 @@ class TextDataModule(LightningDataModule):
         trainer = self.trainer
         ranks = trainer.world_size if trainer else 1
         require(len(dataset) >= ranks, f"the {split} split has {len(dataset)} sentences for {ranks} processes")
-        sampler = BucketSampler(
-            dataset.lengths,
-            self.batching,
-            training=training,
-            seed=self.seed,
-            rank=trainer.global_rank if trainer else 0,
-            world_size=ranks,
-        )
+        options: dict[str, Any] = {"training": training, "seed": self.seed, "world_size": ranks}
+        last = BucketSampler(dataset.lengths, self.batching, rank=ranks - 1, **options)
+        size = self.batching.eval_sentences
+        require(len(last) > 0, f"batching.eval_sentences is {size} for {ranks} processes: give {ranks} or more")
+        rank = trainer.global_rank if trainer else 0
+        sampler = BucketSampler(dataset.lengths, self.batching, rank=rank, **options)
         # A state is for training alone: Lightning would save that of an evaluation, too.
         loader = ResumableLoader if training else DataLoader
         return loader(

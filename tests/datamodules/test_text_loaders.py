@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +17,7 @@ from torch import Tensor
 from datamodules import TextFolder
 from datamodules.batch import TokenBatch
 from datamodules.bucketing import BatchingConfig, BatchRows, BucketSampler
+from datamodules.errors import UsageError
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # Python 3.12: the loader forks
@@ -66,6 +68,16 @@ def test_loaders_of_several_ranks_share_each_split(folder: str) -> None:
         check_batches(modules[0], split, lines, [batch for batch in [*one, *other] if batch.share > 0])
         assert one
         assert other
+
+
+def test_a_rank_that_would_have_no_batch_is_refused(folder: str) -> None:
+    module = TextFolder(data_dir=folder, batching=BatchingConfig(eval_sentences=2))
+    strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    for ranks in (2, 3):
+        stand_in = SimpleNamespace(global_rank=0, world_size=ranks, strategy=strategy)
+        module.trainer = stand_in  # type: ignore[assignment]  # what a loader asks of it
+        with pytest.raises(UsageError, match="eval_sentences is 2 for 3 processes") if ranks == 3 else nullcontext():
+            module.val_dataloader()
 
 
 class Recorder(pl.LightningModule):
