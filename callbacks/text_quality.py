@@ -112,7 +112,7 @@ class TextQuality(Callback):
             log_figure(pl_module, f"distinct_{order}", distinct(written, order), sentences=len(written))
             log_figure(pl_module, f"distinct_{order}_data", distinct(true, order), sentences=len(true))
         scored = min(self.hypotheses, len(written))
-        log_figure(pl_module, "self_bleu", self_bleu(written, self.hypotheses), sentences=scored)
+        log_figure(pl_module, "self_bleu", self_bleu(written, self.hypotheses), sentences=scored, samples=len(written))
 
 
 def reconstructions(model: TextAutoencoder, batch: TokenBatch) -> dict[str, list[str]]:

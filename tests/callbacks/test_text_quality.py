@@ -113,7 +113,7 @@ def test_reconstructions_by_definition(
     best = figures["test/bleu_4_greedy_mean"]
     assert 0 < figures["test/bleu_4_sampled_posterior"] < best < figures["test/bleu_1_greedy_mean"] < 1
     names = {name.removeprefix("test/") for name in figures if "reconstruction" not in name}
-    names = {name for name in names if not name.endswith(("/sentences", "/error"))}
+    names = {name for name in names if not name.endswith(("/sentences", "/samples", "/error"))}
     assert names <= QUANTITIES.keys() and len(names) == 4 * 5 + 5
 
 
@@ -233,7 +233,8 @@ def test_of_a_language_model_only_its_samples(corpus: Make, trainer: Make) -> No
     mine = {"distinct_1", "distinct_2", "distinct_1_data", "distinct_2_data", "self_bleu"}
     assert {name for name in figures if not name.startswith(("test/nll", "test/perplexity"))} == {
         f"test/{name}{note}" for name in mine for note in ("", "/sentences")
-    }
+    } | {"test/self_bleu/samples"}
+    assert figures["test/self_bleu/samples"] == FEW["samples"]  # against which each is held
 
 
 @pytest.mark.parametrize("options", [{"samples": 1}, {"hypotheses": 0}])
