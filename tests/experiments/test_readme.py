@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from callbacks.quantities import quantity_of
+from callbacks.quantities import QUANTITIES, quantity_of
 from datamodules.grammar import ReviewGrammar
 from lightning_modules.metrics.perplexity import CONVENTIONS
 
@@ -138,6 +138,9 @@ def test_every_figure_that_can_be_cited_is_one() -> None:
                 assert known.convention is None, name
     for name in CONVENTIONS:
         assert f"`{name}`" in section
+    ranges = re.compile(r"bleu_[1-4]_.*|exact_.*|neighborhood_recall_\d+")
+    said = set(re.findall(r"`([a-z_0-9]+)`", section))
+    assert {name for name in set(QUANTITIES) - said if not ranges.fullmatch(name)} == set()
 
 
 @pytest.mark.parametrize(
