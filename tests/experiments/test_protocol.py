@@ -72,6 +72,26 @@ def test_no_state_of_training_brings_a_bound_below_the_floor(
 
 
 @pytest.mark.slow
+def test_where_z_says_much_bounds_stay_above_the_floor_and_what_is_none_falls_below(
+    textae: Command, quiet: tuple[str, ...], tmp_path: Path
+) -> None:
+    """VAE-AVG as shipped, whose KL counts five times in its bound and once in its paper's figure."""
+    textae("fit", "--config=vae_avg_reviews", "--trainer.logger=false", "--test_after_fit=false", *quiet)
+    [run] = (tmp_path / "runs" / "vae_avg_reviews").iterdir()
+    weighted = ("--trainer.callbacks+=callbacks.ImportanceWeightedNLL", "--trainer.callbacks.init_args.samples=100")
+    textae("test", "--run", run, *weighted)
+    figures = json.loads((run / "test_metrics.json").read_text())["metrics"]
+    elbo, sampled, floor, once, kl = (
+        figures[f"test/{name}"] for name in ("negative_elbo", "nll_iw", "floor", "nll_kl_once", "kl")
+    )
+    assert kl["value"] > 1 and elbo["value"] == pytest.approx(once["value"] + 4 * kl["value"], abs=1e-3)
+    assert elbo["value"] > sampled["value"] + 1  # z says much, so that more samples tell more
+    assert sampled["value"] > floor["value"] - 3 * sampled["monte_carlo_error"]
+    assert not elbo["below_floor"] and not sampled["below_floor"]
+    assert once["value"] < floor["value"] and once["below_floor"]
+
+
+@pytest.mark.slow
 def test_batches_and_ranks_do_not_matter(textae: Command, quiet: tuple[str, ...], tmp_path: Path) -> None:
     """47 sentences: neither batches of 7 nor two processes share them evenly."""
     odd = [option.replace("=48", "=47") for option in SIZES]
