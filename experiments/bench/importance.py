@@ -66,7 +66,8 @@ def importance(
         for name, target in (("fp32", 1.15), ("bf16", 2.0))
         if name in seconds
     ]
-    rows[0] = replace(rows[0], note=f"{rows[0].note}; peak memory +{megabytes:.0f} MB of {MEMORY:.0f} MB")
+    peak = f"+{megabytes:.0f} MB of {MEMORY:.0f} MB" if megabytes else "not measured, for something before took more"
+    rows[0] = replace(rows[0], note=f"{rows[0].note}; peak memory {peak}")
     return [*rows, *_alone(model, batch, samples), *_alone(*_of_reviews(), samples)]
 
 

@@ -254,7 +254,7 @@ def test_small_benchmarks_give_their_rows(bfloat16: bool) -> None:
     assert [row.target for row in rows] == [1.15, *[2.0] * bfloat16, *[10.0] * (2 + 2 * bfloat16)]
     alone = [row for row in rows if row.target == 10.0]
     assert ["at the rate of large fp32 products" in row.note for row in alone] == [True, False][: 1 + bfloat16] * 2
-    assert "nats" in rows[0].note and "MB" in rows[0].note
+    assert "nats" in rows[0].note and "peak memory" in rows[0].note
     [row] = neighbors(sentences=120, latent_size=2)
     assert row.reference == 180 and row.ours < 180
 
