@@ -15,8 +15,6 @@ class Unprofiled(PassThroughProfiler):
     `--trainer.profiler simple` and so on replace it.
     """
 
-    # Lightning's is typed as a generator's context, whose value, the action's name, nobody uses.
-
-    def profile(self, action_name: str) -> AbstractContextManager[None]:  # type: ignore[override]
+    def profile(self, action_name: str) -> AbstractContextManager[None]:  # type: ignore[override]  # gives no value
         """Nothing, of any action."""
         return NOTHING
