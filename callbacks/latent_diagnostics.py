@@ -101,8 +101,11 @@ class LatentDiagnostics(Callback):
         prior_NZ = torch.randn(int(count), size, generator=torch.Generator().manual_seed(0))
         figures = {
             "prior_entropy_estimate": nearest_neighbor_entropy(prior_NZ, self.neighbors),
+            "prior_entropy_estimate/neighbors": torch.tensor(float(self.neighbors)),
             "active_units": self.units.compute().float(),
+            "active_units/threshold": torch.tensor(self.threshold),
             "latent_entropy": self.entropy.compute(),
+            "latent_entropy/neighbors": torch.tensor(float(self.neighbors)),
             "prior_entropy": torch.tensor(0.5 * size * math.log(2 * math.pi * math.e)),
         }
         if pl_module.stochastic:

@@ -14,10 +14,10 @@ from lightning_modules.metrics.perplexity import DEFAULT_CONVENTION
 
 Figure = dict[str, Any]
 Figures = dict[str, Figure]
-# What may be logged beside a figure, as `test/<figure>/<note>`; the numbers among them that count things.
+# What may be logged beside a figure, as `test/<figure>/<note>`: errors, of how many it is, what else defines it.
 ERRORS = ("error", "monte_carlo_error")
 COUNTS = ("sentences", "samples")
-NOTES = (*ERRORS, *COUNTS, "effective_samples", "floor")
+NOTES = (*ERRORS, *COUNTS, "effective_samples", "neighbors", "threshold", "floor")
 
 
 def log_figure(module: LightningModule, name: str, value: Any, **notes: float | None) -> None:
@@ -28,7 +28,7 @@ def log_figure(module: LightningModule, name: str, value: Any, **notes: float | 
         name: Without `test/`.
         value: The figure.
         notes: Of `NOTES`: `sentences` of which it is a figure, where these are not the test's; `samples` drawn of each;
-            its errors; its own `floor`.
+            `neighbors` and `threshold` that define it; its errors; its own `floor`.
     """
     for note, noted in {"": value, **notes}.items():
         if noted is not None:
@@ -48,11 +48,18 @@ def read_figures(trainer: Trainer, model: TextModel, sentences: int) -> Figures:
         for note in NOTES:
             noted = values.get(f"{name}/{note}", math.nan)
             if math.isfinite(noted):  # one sentence alone has no error
-                figures[name][note] = int(noted) if note in COUNTS else noted
+                figures[name][note] = _as_given(note, noted)
         figures[name] |= {"kind": known.kind} | ({"convention": known.convention} if known.convention else {})
         figures[name]["meaning"] = known.meaning
     _compare_with_floor(figures, model)
     return figures
+
+
+def _as_given(note: str, noted: float) -> float:
+    """Without what float32, in which Lightning keeps it, added to a number that somebody chose."""
+    if note in (*COUNTS, "neighbors"):
+        return int(noted)
+    return float(f"{noted:.6g}") if note == "threshold" else noted
 
 
 def _compare_with_floor(figures: Figures, model: TextModel) -> None:

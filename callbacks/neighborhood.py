@@ -83,7 +83,7 @@ class NeighborhoodRecall(Callback):
         ks = [k for k in self.ks if k < len(rows)]
         recall = latent_recall(posterior_means(pl_module, batches), near_NM, ks)
         for k, value in zip(ks, recall, strict=True):
-            log_figure(pl_module, f"neighborhood_recall_{k}", value, sentences=len(rows))
+            log_figure(pl_module, f"neighborhood_recall_{k}", value, sentences=len(rows), neighbors=self.neighbors)
         file = run_folder(trainer, "plots", "neighborhood_recall.png")
         _draw(ks, recall, self.neighbors, len(rows)).savefig(file, dpi=150)
         log_picture(trainer, "neighborhood_recall", file)

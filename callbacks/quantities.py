@@ -74,7 +74,7 @@ QUANTITIES = {
     "discriminator": Quantity("part", "-log D(z') - log(1 - D(z)), nats (2 ln 2 = 1.39 where D cannot tell)"),
     "log_variance": Quantity("part", "sum over dimensions of |log sigma^2|"),
     "wasserstein": Quantity("part", "the critic's f(z) - f(G(s))"),
-    "active_units": Quantity("score", "dimensions whose posterior mean varies by more than the threshold"),
+    "active_units": Quantity("score", "dimensions whose posterior mean has a variance above the threshold"),
     "mutual_information": Quantity("estimate", "I(x; z) with the split's aggregate posterior, z one latent; nats"),
     "mutual_information_ceiling": Quantity("score", "ln of the split's size, which I(x; z) cannot exceed"),
     "aggregate_posterior_kl": Quantity("estimate", "KL(q(z) || N(0, I)) of the split's aggregate posterior, nats"),

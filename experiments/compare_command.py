@@ -22,6 +22,8 @@ from lightning_modules.metrics.perplexity import CONVENTIONS, OTHER_CONVENTIONS,
 
 # What published figures of words by TweetTokenizer are counted like, by their names in `results/published.yaml`.
 PUBLISHED_AS = {"eos_in_tokens": "tweet_words_plus_1"}
+# What defines a figure beside its name, with the value that goes without saying.
+DEFINED_BY: dict[str, tuple[str, float]] = {"active_units": ("threshold", 0.01), "latent_entropy": ("neighbors", 3)}
 
 
 def run(args: list[str]) -> None:
@@ -100,7 +102,7 @@ def _row(corpus: str, title: str, runs: Sequence[Run], conventions: Sequence[str
 
 
 def _of_what(name: str, found: Sequence[Mapping[str, Any]], runs: Sequence[Run]) -> list[str]:
-    """What a mean says nothing of by itself: missing runs, importance samples, sentences that are not the test's."""
+    """What a mean says nothing of by itself: missing runs, samples, settings, sentences that are not the test's."""
     notes = [f"{name} of {len(found)} of {len(runs)} runs"] if 0 < len(found) < len(runs) else []
     if name in ("nll_iw", "nll_iw_kl_once"):
         samples = sorted({figure["samples"] for figure in found if "samples" in figure})
@@ -110,6 +112,9 @@ def _of_what(name: str, found: Sequence[Mapping[str, Any]], runs: Sequence[Run])
         notes += [f"I(x; z) is at most ln N of its N sentences, {' and '.join(ceilings)}"] if ceilings else []
     if name == "kl" and found and any(run.record.get("model") == AveragingVAE.__name__ for run in runs):
         notes.append("KL and I(x; z) are of one of the L latents of a sentence")
+    setting, usual = DEFINED_BY.get(name, ("", None))
+    chosen = sorted({figure[setting] for figure in found if setting in figure})
+    notes += [f"{name} with {setting} {' and '.join(map(str, chosen))}"] if chosen not in ([], [usual]) else []
     whole = {run.record.get("sentences") for run in runs}
     part = sorted({figure["sentences"] for figure in found if "sentences" in figure} - whole)
     return notes + ([f"{name} of {' and '.join(map(str, part))} sentences"] if part else [])

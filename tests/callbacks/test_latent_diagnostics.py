@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from callbacks import LatentDiagnostics
+from callbacks import LatentDiagnostics, NeighborhoodRecall, Summary
 from datamodules.bucketing import BatchRows
 from datamodules.errors import UsageError
 from lightning_modules.metrics.active_units import ActiveUnits
@@ -69,6 +70,16 @@ def test_of_a_model(
         [float(row["variance_of_mean"]) for row in rows], latents.var(axis=0, ddof=1), rtol=1e-4, atol=1e-9
     )
     assert (tmp_path / "plots" / "kl_per_dimension.png").stat().st_size > 0
+
+
+def test_the_file_says_what_defines_a_figure(model: Any, corpus: Make, trainer: Make, tmp_path: Path) -> None:
+    callbacks = (LatentDiagnostics(threshold=0.001, neighbors=2), NeighborhoodRecall(neighbors=4, ks=(5,)), Summary())
+    trainer(*callbacks).test(model, corpus(), verbose=False)
+    read = json.loads((tmp_path / "test_metrics.json").read_text())["metrics"]
+    assert read["test/active_units"]["threshold"] == 0.001
+    for name, neighbors in {"latent_entropy": 2, "prior_entropy_estimate": 2, "neighborhood_recall_5": 4}.items():
+        assert read[f"test/{name}"]["neighbors"] == neighbors
+    assert {name for name in read if name.rpartition("/")[2] in ("threshold", "neighbors")} == set()
 
 
 def test_a_deterministic_model_has_no_mutual_information(

@@ -157,6 +157,19 @@ def test_a_ceiling_stands_beside_mutual_information(write_run: Command, compare:
     assert row["notes"] == ["I(x; z) is at most ln N of its N sentences, 8.01"]
 
 
+@pytest.mark.parametrize(
+    "chosen, notes", [((0.01, 0.01), []), ((0.02, 0.02), ["0.02"]), ((0.02, 0.01), ["0.01 and 0.02"]), ((), [])]
+)
+def test_an_unusual_threshold_of_active_units_is_noted(
+    chosen: tuple[float, ...], notes: list[str], write_run: Command, compare: Command
+) -> None:
+    for seed in range(2):
+        folder = write_run("svae_reviews", seed, active_units=(3.0, "score"))
+        change(folder, "active_units", **({"threshold": chosen[seed]} if chosen else {}))
+    _, [row] = compare()
+    assert row["notes"] == [f"active_units with threshold {named}" for named in notes]
+
+
 def test_of_several_latents_the_kl_is_said_to_be_ones(write_run: Command, compare: Command) -> None:
     folder = write_run("vae_avg_reviews", 0, kl=(2.0, "part"))
     file = folder / "test_metrics.json"
