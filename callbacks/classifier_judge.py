@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 
 from callbacks.judging import judge_trainer, sentence_loader, training_aside
 from datamodules.batch import TokenBatch
-from datamodules.errors import require
+from datamodules.errors import require, require_positive
 from lightning_modules.backbone.layers import last_step
 from lightning_modules.decoding.text import text_batch
 
@@ -62,8 +62,11 @@ class ClassifierConfig:
 
     def __post_init__(self) -> None:
         for name in ("embedding_size", "hidden_size", "epochs", "patience", "sentences", "lr"):
-            require(getattr(self, name) > 0, f"classifier.{name} is {getattr(self, name)}: give a positive number")
-        require(0 <= self.dropout < 1, f"classifier.dropout is {self.dropout}: give a probability below 1")
+            require_positive(f"{name} of the {self.kind} classifier", getattr(self, name))
+        require(
+            0 <= self.dropout < 1,
+            f"dropout of the {self.kind} classifier is {self.dropout}: give a probability below 1",
+        )
 
 
 class TextClassifier(LightningModule):

@@ -81,7 +81,7 @@ class Imputation(Callback):
         shown: Sentences in the table.
         unigram: The logistic regression.
         lstm: The LSTM.
-        judge: The language model.
+        language_model: Which judges.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Imputation(Callback):
         shown: int = 20,
         unigram: ClassifierConfig = UNIGRAM,
         lstm: ClassifierConfig = LSTM,
-        judge: JudgeConfig = JudgeConfig(),
+        language_model: JudgeConfig = JudgeConfig(),
     ) -> None:
         for name, value in {"sentences": sentences, "rounds": rounds, "judge_sentences": judge_sentences}.items():
             require(value > 0, f"{name} is {value}: give 1 or more")
@@ -108,7 +108,7 @@ class Imputation(Callback):
         self.shown = shown
         self.unigram = unigram
         self.lstm = lstm
-        self.judge = judge
+        self.language_model = language_model
         self.rows: Rows = np.arange(0)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -167,7 +167,7 @@ class Imputation(Callback):
         """What a language model that never saw the model says of the sentences."""
         train = batches_of(trainer, model, "train", draw_rows(trainer, "train", self.judge_sentences))
         sentences = [text for batch in train for text in batch_text(model.vocabulary, batch)]
-        judge = train_judge(sentences, model.vocabulary, self.judge, model.device, model.seed)
+        judge = train_judge(sentences, model.vocabulary, self.language_model, model.device, model.seed)
         return {
             "imputed_nll": judged_nll(judge, [part.imputed.batch for part in found]),
             "imputed_nll_true": judged_nll(judge, [part.true for part in found]),

@@ -41,9 +41,9 @@ class JudgeConfig:
 
     def __post_init__(self) -> None:
         for name in ("embedding_size", "hidden_size", "epochs", "sentences"):
-            require(getattr(self, name) > 0, f"judge.{name} is {getattr(self, name)}: give a positive number")
-        require_positive("judge.lr", self.lr)
-        require(0 <= self.dropout < 1, f"judge.dropout is {self.dropout}: give a probability below 1")
+            require_positive(f"language_model.{name}", getattr(self, name))
+        require_positive("language_model.lr", self.lr)
+        require(0 <= self.dropout < 1, f"language_model.dropout is {self.dropout}: give a probability below 1")
 
 
 def train_judge(

@@ -32,13 +32,13 @@ class SamplePerplexity(Callback):
 
     Args:
         samples: Sentences that are sampled, and drawn from the training split (all of it, if it has fewer).
-        judge: The language models.
+        language_model: Of which there are two.
     """
 
-    def __init__(self, samples: int = 10_000, judge: JudgeConfig = JudgeConfig()) -> None:
+    def __init__(self, samples: int = 10_000, language_model: JudgeConfig = JudgeConfig()) -> None:
         require(samples > 0, f"samples is {samples}: give 1 or more")
         self.samples = samples
-        self.judge = judge
+        self.language_model = language_model
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Samples, trains and measures."""
@@ -53,7 +53,8 @@ class SamplePerplexity(Callback):
             print("SamplePerplexity: every sample is empty, and says nothing to measure", file=sys.stderr)
             return
         of_data, of_samples = (
-            train_judge(sentences, words, self.judge, pl_module.device, pl_module.seed) for sentences in (data, written)
+            train_judge(sentences, words, self.language_model, pl_module.device, pl_module.seed)
+            for sentences in (data, written)
         )
         test = list(batches_of(trainer, pl_module, "test", np.arange(len(corpus_of(trainer).split("test")))))
         figures = {

@@ -26,7 +26,7 @@ Make = Callable[..., Any]
 QUICK: dict[str, Any] = {
     "unigram": ClassifierConfig("unigram", epochs=30, lr=3e-2),
     "lstm": ClassifierConfig(embedding_size=16, hidden_size=24, epochs=12, dropout=0.0, lr=1e-2),
-    "judge": JudgeConfig(embedding_size=16, hidden_size=24, dropout=0.0, epochs=2, lr=1e-2),
+    "language_model": JudgeConfig(embedding_size=16, hidden_size=24, dropout=0.0, epochs=2, lr=1e-2),
 }
 
 

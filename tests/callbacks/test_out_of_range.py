@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import callbacks
+from callbacks.classifier_judge import ClassifierConfig
 from callbacks.language_judge import JudgeConfig
 from datamodules.errors import UsageError
 
@@ -30,6 +31,9 @@ from datamodules.errors import UsageError
         (JudgeConfig, {"dropout": 1.0}),
         (JudgeConfig, {"lr": -1.0}),
         (JudgeConfig, {"lr": math.nan}),
+        (ClassifierConfig, {"epochs": 0}),
+        (ClassifierConfig, {"dropout": 1.0}),
+        (ClassifierConfig, {"lr": math.nan}),
     ],
 )
 def test_it_is_named(make: Callable[..., Any], arguments: dict[str, float]) -> None:

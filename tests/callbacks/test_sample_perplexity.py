@@ -73,7 +73,7 @@ def test_samples_of_known_kinds(
     samples = train[:300] if written == "like the corpus" else train[:1] * 300
     asked: list[int] = []
     monkeypatch.setattr(sample_perplexity, "prior_sentences", lambda model, count: asked.append(count) or samples)
-    callback = SamplePerplexity(300, judge=SMALL)
+    callback = SamplePerplexity(300, language_model=SMALL)
     (found,) = trainer(callback).test(fresh(data.vocabulary_json), data, verbose=False)
     forward, reverse, reference = (found[f"test/{name}_perplexity"] for name in ("forward", "reverse", "data"))
     assert asked == [300]
@@ -92,7 +92,9 @@ def test_of_more_samples_than_sentences(
     asked: list[int] = []
     monkeypatch.setattr(sample_perplexity, "prior_sentences", lambda model, count: asked.append(count) or ["soup ."])
     quick = JudgeConfig(embedding_size=4, hidden_size=4, epochs=1, sentences=200)
-    (found,) = trainer(SamplePerplexity(10_000, judge=quick)).test(fresh(data.vocabulary_json), data, verbose=False)
+    (found,) = trainer(SamplePerplexity(10_000, language_model=quick)).test(
+        fresh(data.vocabulary_json), data, verbose=False
+    )
     assert asked == [600]
     assert math.isfinite(found["test/reverse_perplexity"])
 
@@ -103,7 +105,7 @@ def test_a_model_that_writes_nothing_is_said_so(
     """The test's other figures are not lost for it."""
     data = corpus()
     monkeypatch.setattr(sample_perplexity, "prior_sentences", lambda model, count: [""] * count)
-    (found,) = trainer(SamplePerplexity(5, judge=SMALL)).test(fresh(data.vocabulary_json), data, verbose=False)
+    (found,) = trainer(SamplePerplexity(5, language_model=SMALL)).test(fresh(data.vocabulary_json), data, verbose=False)
     assert "test/reconstruction" in found and not any("perplexity" in name for name in found)
     assert "every sample is empty" in capsys.readouterr().err
 
