@@ -78,7 +78,7 @@ QUANTITIES = {
     "mutual_information": Quantity("estimate", "I(x; z) with the split's aggregate posterior, z one latent; nats"),
     "mutual_information_ceiling": Quantity("score", "ln of the split's size, which I(x; z) cannot exceed"),
     "aggregate_posterior_kl": Quantity("estimate", "KL(q(z) || N(0, I)) of the split's aggregate posterior, nats"),
-    "latent_entropy": Quantity("estimate", "entropy of the codes, nats (nearest neighbours, Kraskov et al. 2004)"),
+    "latent_entropy": Quantity("estimate", "entropy of the codes, nats (nearest neighbours by the maximum norm)"),
     "prior_entropy": Quantity("score", "reference: entropy of N(0, I), nats, in closed form"),
     "prior_entropy_estimate": Quantity("estimate", "reference: the same estimate of as many draws from N(0, I), nats"),
     "decoder_confusion": Quantity("score", "share of pairs i, j with p(x_i|z_j) above p(x_i|z_i)"),

@@ -9,13 +9,16 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from lightning_modules.backbone.layers import at_least_float32
+
 CHUNK = 1024
 
 
 class NearestNeighborEntropy(Metric):
     """Entropy of the codes' distribution, from the distance of each to its k-th nearest neighbour.
 
-    The estimator of Kraskov et al. (2004, eq. 20), which Livne et al. (2020, table 6) report. Its bias grows with Z.
+    The estimator of Kraskov et al. (2004, eq. 20) with the maximum norm, as Livne et al. (2020, table 6) report it with
+    k = 3. Its bias grows with Z, and is another one with another norm.
 
     Args:
         neighbors: k.
@@ -44,18 +47,17 @@ def nearest_neighbor_entropy(z_NZ: Tensor, neighbors: int = 3) -> Tensor:
     Equal codes count as one: sentences that occur twice have the same posterior mean, at which the estimate would be
     minus infinity.
     """
-    z = torch.unique(z_NZ.double(), dim=0)
+    z = torch.unique(at_least_float32(z_NZ), dim=0)
     count, size = z.shape
     if count <= neighbors:
         return z_NZ.new_tensor(math.nan)
     distances_N = torch.cat([_distance(chunk, z, neighbors) for chunk in torch.split(z, CHUNK)])
-    unit_ball = 0.5 * size * math.log(math.pi) - math.lgamma(0.5 * size + 1)
-    counts = torch.digamma(z.new_tensor([count, neighbors]))
-    return (counts[0] - counts[1] + unit_ball + size * distances_N.log().mean()).to(z_NZ.dtype)
+    unit_ball = size * math.log(2)  # of the maximum norm: a cube
+    counts = torch.digamma(torch.tensor([count, neighbors], dtype=torch.float64, device=z.device))
+    return (counts[0] - counts[1] + unit_ball + size * distances_N.double().log().mean()).to(z_NZ.dtype)
 
 
 def _distance(z_MZ: Tensor, z_NZ: Tensor, neighbors: int) -> Tensor:
-    """(M,) distance of each code to its k-th nearest among all, itself not counted."""
-    # The other way to compute distances loses those between near points that lie far from the origin.
-    distances_MN = torch.cdist(z_MZ, z_NZ, compute_mode="donot_use_mm_for_euclid_dist")
+    """(M,) distance in the maximum norm of each code to its k-th nearest among all, itself not counted."""
+    distances_MN = torch.cdist(z_MZ, z_NZ, p=math.inf)
     return distances_MN.kthvalue(neighbors + 1, dim=1).values
