@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from lightning_modules.backbone.layers import bfloat16_is_fast
+from lightning_modules.backbone.recurrent import GRU
 
 RECURRENT = (nn.LSTM, nn.GRU)
 # Of the product that is timed: large enough to reach a processor's rate.
@@ -22,7 +23,8 @@ class MatrixProducts:
     """Counts the floating-point operations of the matrix products of a module's linear and recurrent layers.
 
     A weight takes 2 operations for each row (a sentence, or a step of one, padding included), and twice that again for
-    the gradients. Embeddings, activations and the softmax count nothing.
+    the gradients. Of a recurrent network's constant input, a row is a sentence. Embeddings, activations and the softmax
+    count nothing.
 
     Args:
         module: Of which the layers are watched, until `stop`.
@@ -46,7 +48,11 @@ class MatrixProducts:
         # What is computed again for the backward pass has had its gradients counted.
         again = torch._C._current_graph_task_id() != -1
         passes = 3 if torch.is_grad_enabled() and not again else 1
-        self.operations += 2.0 * passes * weights * (rows.numel() // rows.shape[-1])
+        products = weights * (rows.numel() // rows.shape[-1])
+        if isinstance(layer, GRU) and len(given) > 2:
+            constant_BC = given[2]
+            products -= 3 * layer.hidden_size * constant_BC.numel() * (rows.shape[1] - 1)
+        self.operations += 2.0 * passes * products
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype = torch.float32, repeats: int = 5) -> float:

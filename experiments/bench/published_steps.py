@@ -6,6 +6,7 @@ B sentences, T steps, L samples, V words, Z latent size.
 from __future__ import annotations
 
 from copy import deepcopy
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from datamodules.batch import TokenBatch
 from datamodules.vocabulary import PAD
 from lightning_modules import AdversarialAutoencoder, AveragingVAE, SentenceMIM, TextModel
+from lightning_modules.backbone.decoder import Decoder
 from lightning_modules.backbone.layers import reverse
 from lightning_modules.backbone.posterior import standard_normal_log_prob
 
@@ -82,10 +84,10 @@ def mim_loss(model: SentenceMIM, batch: TokenBatch) -> Tensor:
     backbone = model.backbone
     embedded = reverse(backbone.encoder_embedding(batch.inputs), batch.lengths)
     packed = pack_padded_sequence(embedded, batch.lengths, batch_first=True, enforce_sorted=False)
-    _, hidden = backbone.encoder.forwards[0](packed)
+    _, hidden = _pytorchs(backbone.encoder.forwards[0], packed)
     posterior = backbone.posterior(hidden[-1])
     z_BZ = model.sample_latent(batch, posterior)
-    log_probs_BTV = log_softmax(plain_logits(model, backbone.decoder(batch.inputs, z_BZ)), dim=2)
+    log_probs_BTV = log_softmax(plain_logits(model, _plain_states(backbone.decoder, batch.inputs, z_BZ)), dim=2)
     chosen_BT = log_probs_BTV.gather(2, batch.targets[:, :, None]).squeeze(2) * (batch.targets != PAD)
     ratio = posterior.log_prob(z_BZ) + standard_normal_log_prob(z_BZ)
     return (-chosen_BT.sum(1) - 0.5 * ratio).mean()
@@ -98,6 +100,20 @@ def averaged_loss(model: AveragingVAE, batch: TokenBatch) -> Tensor:
     logits_BTV = plain_logits(model, torch.stack(states).mean(0))
     nll = cross_entropy(logits_BTV.flatten(0, 1), batch.targets.flatten(), ignore_index=PAD, reduction="sum")
     return nll / len(batch) + posterior.kl_from_standard_normal().sum(1).mean()
+
+
+def _plain_states(decoder: Decoder, inputs_BT: Tensor, z_BZ: Tensor) -> Tensor:
+    """(B, T, H) of a decoder that is told z at each step."""
+    embedded = decoder.dropout(decoder.embedding(inputs_BT))
+    inputs = torch.cat((embedded, z_BZ[:, None].expand(-1, inputs_BT.shape[1], -1)), dim=2)
+    states: Tensor = _pytorchs(decoder.network, inputs, decoder.initial_state(z_BZ))[0]
+    return states
+
+
+def _pytorchs(network: nn.Module, *inputs: Any) -> Any:
+    """What PyTorch's GRU makes of them, whose `forward` ours has not."""
+    assert isinstance(network, nn.GRU)
+    return nn.GRU.forward(network, *inputs)
 
 
 def plain_logits(model: TextModel, states: Tensor) -> Tensor:

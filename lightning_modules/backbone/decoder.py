@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from datamodules.errors import require, require_positive
 from datamodules.vocabulary import BOS, UNK
-from lightning_modules.backbone.layers import Activation, Cell, Highway, Projection, recurrent
+from lightning_modules.backbone.layers import Activation, Highway, Projection
+from lightning_modules.backbone.recurrent import GRU, Cell, beside, recurrent
 
 MOST_WORDS = 100_000  # that a sentence may be asked to have: memory is kept for them
 
@@ -135,15 +136,13 @@ class Decoder(nn.Module):
     def forward(self, inputs_BT: Tensor, z_BZ: Tensor) -> Tensor:
         """Reads the true words (teacher forcing); (B, T) ids to states (B, T, H), before the output dropout."""
         code = self._code(z_BZ)
-        states, _ = self.network(self._embed(inputs_BT, code), self.initial_state(code))
+        states, _ = self._read(inputs_BT, code, self.initial_state(code))
         return states
 
     def step(self, inputs_B: Tensor, z_BZ: Tensor, state: State | None) -> tuple[Tensor, State]:
         """Reads one word, z and the state before (none at first); the output's state (B, H), and the new state."""
         code = self._code(z_BZ)
-        hidden, state = self.network(
-            self._embed(inputs_B[:, None], code), self.initial_state(code) if state is None else state
-        )
+        hidden, state = self._read(inputs_B[:, None], code, self.initial_state(code) if state is None else state)
         return hidden[:, 0], state
 
     def logits(self, states_NH: Tensor) -> Tensor:
@@ -168,6 +167,16 @@ class Decoder(nn.Module):
         # Latents are float32 or better even where the weights are not.
         return self.highway(z_BZ.to(self.embedding.weight.dtype))
 
+    def _read(self, inputs_BT: Tensor, code_BZ: Tensor, state: State | None) -> tuple[Tensor, State]:
+        embedded = self._embed(inputs_BT, code_BZ)
+        if "concat" in self.config.latent:
+            code = self.to_concat(code_BZ)
+            if isinstance(self.network, GRU) and self.config.input_dropout == 0:
+                return self.network(embedded, state, code)
+            embedded = beside(embedded, code)
+        found: tuple[Tensor, State] = self.network(self.input_dropout(embedded), state)
+        return found
+
     def _embed(self, inputs_BT: Tensor, code_BZ: Tensor) -> Tensor:
         if self.config.inputless == "unknown":
             inputs_BT = inputs_BT.masked_fill(inputs_BT != BOS, UNK)
@@ -176,10 +185,7 @@ class Decoder(nn.Module):
             embedded = embedded * 0  # rather than zeros: DDP wants every parameter used
         if self.to_embedding is not None:
             embedded = embedded + self.to_embedding(code_BZ)[:, None]
-        if "concat" in self.config.latent:
-            code = self.to_concat(code_BZ)[:, None].expand(-1, inputs_BT.shape[1], -1)
-            embedded = torch.cat((embedded, code.to(embedded.dtype)), dim=2)
-        return self.input_dropout(embedded)
+        return embedded
 
     def _from_latent(self, place: str, latent_size: int, size: int) -> nn.Linear | None:
         return nn.Linear(latent_size, size, bias=self.config.latent_bias) if place in self.config.latent else None

@@ -14,7 +14,8 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from datamodules.batch import length_mask
 from datamodules.errors import require, require_positive
-from lightning_modules.backbone.layers import ACTIVATIONS, Activation, Cell, Highway, last_step, recurrent, reverse
+from lightning_modules.backbone.layers import ACTIVATIONS, Activation, Highway, last_step, reverse
+from lightning_modules.backbone.recurrent import Cell, recurrent
 
 
 @dataclass(frozen=True)

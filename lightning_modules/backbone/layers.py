@@ -7,46 +7,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from datamodules.errors import require
 
-Cell = Literal["lstm", "gru"]
 Activation = Literal["tanh", "relu", "elu"]
 ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu, "elu": nn.functional.elu}
-
-
-def recurrent(cell: Cell, input_size: int, hidden_size: int, layers: int = 1, dropout: float = 0.0) -> nn.LSTM | nn.GRU:
-    """A forward recurrent network over (B, T, input_size); `dropout` is between its layers."""
-    kind = LSTM if cell == "lstm" else nn.GRU
-    return kind(input_size, hidden_size, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
-
-
-class LSTM(nn.LSTM):
-    """An `nn.LSTM` that runs in bfloat16 on every CPU.
-
-    oneDNN's, which PyTorch takes on CPUs, ends with an error on one without such instructions; the one that PyTorch
-    puts together of single products does not.
-    """
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """As `nn.LSTM`'s."""
-        if self.weight_ih_l0.device.type != "cpu" or bfloat16_is_fast() or not self._is_bfloat16():
-            return super().forward(*args, **kwargs)
-        # Not `mkldnn.flags`, which sets TF32 as well, and warns where there is none.
-        setting = "enabled"
-        before = getattr(torch.backends.mkldnn, setting)
-        setattr(torch.backends.mkldnn, setting, False)
-        try:
-            return super().forward(*args, **kwargs)
-        finally:
-            setattr(torch.backends.mkldnn, setting, before)
-
-    def _is_bfloat16(self) -> bool:
-        return self.weight_ih_l0.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu")
 
 
 def bfloat16_is_fast() -> bool:

@@ -1,4 +1,4 @@
-"""Linear and recurrent layers by either of a CPU's two libraries."""
+"""Linear layers by either of a CPU's two libraries."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_modules.backbone import layers
-from lightning_modules.backbone.layers import Cell, Projection, recurrent
+from lightning_modules.backbone.layers import Projection
 
 
 def by_definition(layer: nn.Linear, x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -126,25 +126,3 @@ def test_whose_processor_it_is(content: str | None, best: bool, monkeypatch: pyt
 
     monkeypatch.setattr(Path, "read_text", read_text)
     assert layers._has_mkls_best.__wrapped__() == best
-
-
-@pytest.mark.parametrize("fast", [None, False])
-@pytest.mark.parametrize("autocast", [False, True])
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_every_processor_runs_a_recurrent_network_in_bfloat16(
-    cell: Cell, autocast: bool, fast: bool | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if fast is not None:  # as on a processor without the instructions, whichever this one is
-        monkeypatch.setattr(layers, "bfloat16_is_fast", lambda: fast)
-    torch.manual_seed(0)
-    network, x = recurrent(cell, 7, 5), torch.randn(3, 4, 7)
-    true = network(x)[0]
-    rounded = network if autocast else recurrent(cell, 7, 5).bfloat16()
-    rounded.load_state_dict(network.state_dict())
-    enabled = torch.backends.mkldnn.enabled
-    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        out = rounded(x if autocast else x.bfloat16())[0]
-    torch.testing.assert_close(out.float(), true, rtol=0.0, atol=0.02)
-    assert not torch.equal(out.float(), true) and torch.backends.mkldnn.enabled == enabled
-    out.float().sum().backward()
-    assert all(value.grad is not None and bool(value.grad.isfinite().all()) for value in rounded.parameters())

@@ -1,0 +1,142 @@
+"""Recurrent networks: PyTorch's, but for what is mended here of them on CPUs.
+
+B sentences, T steps, E input, C constant input, H state, G = 3 H gates, L layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from lightning_modules.backbone.layers import bfloat16_is_fast
+
+Cell = Literal["lstm", "gru"]
+
+
+def recurrent(cell: Cell, input_size: int, hidden_size: int, layers: int = 1, dropout: float = 0.0) -> nn.LSTM | nn.GRU:
+    """A forward recurrent network over (B, T, input_size); `dropout` is between its layers."""
+    kind = LSTM if cell == "lstm" else GRU
+    return kind(input_size, hidden_size, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
+
+
+class LSTM(nn.LSTM):
+    """An `nn.LSTM` that runs in bfloat16 on every CPU.
+
+    oneDNN's, which PyTorch takes on CPUs, ends with an error on one without such instructions; the one that PyTorch
+    puts together of single products does not.
+    """
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """As `nn.LSTM`'s."""
+        if self.weight_ih_l0.device.type != "cpu" or bfloat16_is_fast() or not self._is_bfloat16():
+            return super().forward(*args, **kwargs)
+        # Not `mkldnn.flags`, which sets TF32 as well, and warns where there is none.
+        setting = "enabled"
+        before = getattr(torch.backends.mkldnn, setting)
+        setattr(torch.backends.mkldnn, setting, False)
+        try:
+            return super().forward(*args, **kwargs)
+        finally:
+            setattr(torch.backends.mkldnn, setting, before)
+
+    def _is_bfloat16(self) -> bool:
+        return self.weight_ih_l0.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu")
+
+
+class GRU(nn.GRU):
+    """An `nn.GRU` that trains in fewer and larger products on CPUs.
+
+    PyTorch's makes a gradient of the recurrent weights at each step, and multiplies the weights of an input that is the
+    same at each step, such as z, with it each time; here either is one product.
+    """
+
+    def forward(
+        self, x_BTE: Any, state_LBH: Tensor | None = None, constant_BC: Tensor | None = None
+    ) -> tuple[Any, Tensor]:
+        """As `nn.GRU`'s with `batch_first`, (B, T, H) and (L, B, H).
+
+        Args:
+            x_BTE: The input.
+            state_LBH: Before the first step; zeros where it is none.
+            constant_BC: The rest of the input, behind x, where that is the same at each step.
+        """
+        if not isinstance(x_BTE, Tensor) or x_BTE.device.type != "cpu" or not torch.is_grad_enabled():
+            return super().forward(x_BTE if constant_BC is None else beside(x_BTE, constant_BC), state_LBH)
+        dtype = self.all_weights[0][0].dtype
+        if state_LBH is None:
+            state_LBH = x_BTE.new_zeros(self.num_layers, len(x_BTE), self.hidden_size, dtype=dtype)
+        x_TBE, last = x_BTE.transpose(0, 1), []
+        for layer, (state_BH, weights) in enumerate(zip(state_LBH.to(dtype), self.all_weights, strict=True)):
+            if layer > 0:
+                x_TBE = nn.functional.dropout(x_TBE, self.dropout, self.training)
+            x_TBE = _layer(x_TBE, state_BH, weights, constant_BC if layer == 0 else None)
+            last.append(x_TBE[-1])
+        return x_TBE.transpose(0, 1), torch.stack(last)
+
+
+def beside(x_BTE: Tensor, constant_BC: Tensor) -> Tensor:
+    """(B, T, E + C), the constant at each step."""
+    return torch.cat((x_BTE, constant_BC[:, None].expand(-1, x_BTE.shape[1], -1).to(x_BTE.dtype)), dim=2)
+
+
+def _layer(x_TBE: Tensor, state_BH: Tensor, weights: Sequence[Tensor], constant_BC: Tensor | None) -> Tensor:
+    """The states (T, B, H) of one layer."""
+    from_input, from_state, input_bias, state_bias = weights
+    size = x_TBE.shape[2]
+    inputs_TBG = nn.functional.linear(x_TBE, from_input[:, :size], input_bias)
+    if constant_BC is not None:
+        inputs_TBG = inputs_TBG + nn.functional.linear(constant_BC, from_input[:, size:])
+    # In the precision of the products, which autocast chooses.
+    states_TBH: Tensor = _Steps.apply(inputs_TBG, state_BH, from_state.to(inputs_TBG.dtype), state_bias)  # type: ignore[no-untyped-call]
+    return states_TBH
+
+
+class _Steps(torch.autograd.Function):
+    """The steps of a GRU whose inputs i are multiplied with their weights already.
+
+    With (s_r, s_z, s_n) = W h + b: r = sigmoid(i_r + s_r), z = sigmoid(i_z + s_z), n = tanh(i_n + r s_n), and the next
+    state is (1 - z) n + z h (Cho et al. 2014, in the form of cuDNN and PyTorch). Products are in the precision of W,
+    all else in the state's.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, inputs_TBG: Tensor, state_BH: Tensor, weight_GH: Tensor, bias_G: Tensor) -> Tensor:
+        steps, size = len(inputs_TBG), state_BH.shape[1]
+        gates_TBG = inputs_TBG.to(state_BH.dtype, copy=True)
+        states = state_BH.new_empty(steps + 1, *state_BH.shape)
+        states[0] = state_BH
+        candidates_TBH = torch.empty_like(states[1:])  # s_n
+        reset_update, new = gates_TBG[:, :, : 2 * size], gates_TBG[:, :, 2 * size :]
+        reset_update += bias_G[: 2 * size]
+        for t in range(steps):
+            products_BG = nn.functional.linear(states[t].to(weight_GH.dtype), weight_GH).to(state_BH.dtype)
+            reset_update[t].add_(products_BG[:, : 2 * size]).sigmoid_()
+            torch.add(products_BG[:, 2 * size :], bias_G[2 * size :], out=candidates_TBH[t])
+            new[t].addcmul_(reset_update[t, :, :size], candidates_TBH[t]).tanh_()
+            torch.lerp(new[t], states[t], reset_update[t, :, size:], out=states[t + 1])
+        ctx.save_for_backward(gates_TBG, states, candidates_TBH, weight_GH)
+        return states[1:]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient_TBH: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        gates_TBG, states, candidates_TBH, weight_GH = ctx.saved_tensors
+        r, z, n = gates_TBG.chunk(3, dim=2)
+        # By the next state's gradient, which alone has to be waited for: i_n's, and those of (s_r, s_z, s_n).
+        of_new = (1 - z) * (1 - n * n)
+        slopes = torch.stack((of_new * candidates_TBH * (r - r * r), (states[:-1] - n) * (z - z * z), of_new * r), 2)
+        to_state_BH = torch.zeros_like(states[0])
+        to_states_TBH = torch.empty_like(candidates_TBH)
+        to_gates_TBG = torch.empty_like(gates_TBG, dtype=weight_GH.dtype)
+        for t in reversed(range(len(gates_TBG))):
+            torch.add(gradient_TBH[t], to_state_BH, out=to_states_TBH[t])
+            to_gates_TBG[t] = (slopes[t] * to_states_TBH[t, :, None]).flatten(1)
+            to_state_BH = (to_gates_TBG[t] @ weight_GH).to(to_state_BH.dtype).addcmul_(to_states_TBH[t], z[t])
+        to_weight_GH = to_gates_TBG.flatten(0, 1).t() @ states[:-1].flatten(0, 1).to(weight_GH.dtype)
+        to_bias_G = to_gates_TBG.sum((0, 1), dtype=to_state_BH.dtype)
+        to_gates_TBG[:, :, 2 * states.shape[2] :] = to_states_TBH * of_new  # and so those of the inputs
+        return to_gates_TBG, to_state_BH, to_weight_GH, to_bias_G
