@@ -142,6 +142,9 @@ def publish_books(hub: HubStandIn) -> None:
 BOOK_SENTENCES: dict[str, Labelled] = {"train": [(f"the usual hype , number {k} . ``", None) for k in range(30)]}
 
 
+WIKITEXT_ROWS = {"train": 9, "validation": 0, "test": 1}  # beside those of each split
+
+
 def publish_wikitext(hub: HubStandIn) -> None:
     for name in ("wikitext-103-raw-v1", "wikitext-103-v1", "wikitext-2-raw-v1", "wikitext-2-v1"):
         tables = {}
@@ -150,15 +153,20 @@ def publish_wikitext(hub: HubStandIn) -> None:
                 *["", " = Robert Boulter = \n", "", f" Robert <unk> of {name} in {split} . \n"],
                 *[" = = Career = = \n", " = = = 2000 -- 2005 = = = \n", " \n", " = 5 is no heading . \n"],
                 *[" Nor is x = y = z \n", " " + "long " * 201 + "\n", ""],
+                *[f" Paragraph {k} . \n" for k in range(WIKITEXT_ROWS[split])],
             ]
             tables[split] = table({"text": texts}, text=STRING)
         hub.add(WIKITEXT_ID, tables, name)
 
 
-def wikitext_paragraphs(name: str) -> dict[str, Labelled]:
-    names = {"train": "train", "valid": "validation", "test": "test"}
+def wikitext_paragraphs(name: str, **splits: str) -> dict[str, Labelled]:
+    """Of our splits, given the hub's."""
     others: Labelled = [("= 5 is no heading .", None), ("Nor is x = y = z", None)]
-    return {split: [(f"Robert <unk> of {name} in {theirs} .", None), *others] for split, theirs in names.items()}
+    paragraphs = {theirs: [(f"Paragraph {k} .", None) for k in range(rows)] for theirs, rows in WIKITEXT_ROWS.items()}
+    return {
+        split: [(f"Robert <unk> of {name} in {theirs} .", None), *others, *paragraphs[theirs]]
+        for split, theirs in splits.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -180,8 +188,14 @@ CASES: dict[type[TextDataModule], Case] = {
     YelpReviews: Case(FULL_ID, publish_yelp_reviews, YELP_REVIEWS, {"valid": 3}),
     Yahoo: Case(YAHOO_ID, publish_yahoo, YAHOO_DOCUMENTS, {"valid": 6}),
     Books: Case(BOOKS_ID, publish_books, BOOK_SENTENCES, {"valid": 5, "test": 4}),
-    WikiText2: Case(WIKITEXT_ID, publish_wikitext, wikitext_paragraphs("wikitext-2-v1")),
-    WikiText103: Case(WIKITEXT_ID, publish_wikitext, wikitext_paragraphs("wikitext-103-v1")),
+    WikiText2: Case(
+        WIKITEXT_ID,
+        publish_wikitext,
+        wikitext_paragraphs("wikitext-2-v1", train="train", valid="validation", test="test"),
+    ),
+    WikiText103: Case(
+        WIKITEXT_ID, publish_wikitext, wikitext_paragraphs("wikitext-103-v1", train="train", test="test"), {"valid": 4}
+    ),
 }
 PARTS = (PTB, Yahoo, YelpReviews, WikiText103)
 EVERY_CORPUS = [*CASES, Everything]
