@@ -11,10 +11,10 @@ from pytorch_lightning import Trainer
 from callbacks.attribute_data import AttributeData, labelled
 from callbacks.classifier_judge import ClassifierConfig, Labelled, TextClassifier, accuracy, train_classifier
 from callbacks.language_judge import JudgeConfig, judged_perplexity, train_judge
-from callbacks.latents import CHUNK, batches_of, draw_rows
+from callbacks.latents import batches_of, draw_rows
 from datamodules.grammar import ReviewGrammar
 from lightning_modules import LanguageModel, TextModel
-from lightning_modules.decoding.text import batch_text, text_batch
+from lightning_modules.decoding.text import batch_text, text_batches
 
 
 class Judge(ABC):
@@ -77,8 +77,7 @@ class LearnedJudge(Judge):
 
     def __call__(self, inputs: Sequence[str], written: Sequence[str], value: int) -> dict[str, float]:
         """Asks both."""
-        parts = (written[start : start + CHUNK] for start in range(0, len(written), CHUNK))
-        batches = (text_batch(self.language_model.vocabulary, part) for part in parts)
+        batches = text_batches(self.language_model.vocabulary, written)
         return {
             "accuracy": accuracy(self.classifier, Labelled(written, [value] * len(written))),
             "perplexity": judged_perplexity(self.language_model, batches),

@@ -8,14 +8,13 @@ import numpy as np
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from callbacks.attached import corpus_of
-from callbacks.judging import sentence_loader
 from callbacks.language_judge import JudgeConfig, judged_perplexity, train_judge
 from callbacks.latents import batches_of, draw_rows
 from callbacks.measured import log_figure
 from callbacks.text_quality import prior_sentences
 from datamodules.errors import require
 from lightning_modules import TextModel
-from lightning_modules.decoding.text import batch_text
+from lightning_modules.decoding.text import batch_text, text_batches
 
 
 class SamplePerplexity(Callback):
@@ -27,8 +26,8 @@ class SamplePerplexity(Callback):
       like the corpus and as various.
     - `test/data_perplexity`: of the test split under the first language model, with which both are to be compared.
 
-    Both language models are of one size and see equally many sentences. The first rank alone trains them, with a fixed
-    seed, which takes minutes.
+    Both language models are of one size and see equally many sentences, but for samples without a word, of which none
+    can learn; their perplexity counts. The first rank alone trains them, with a fixed seed, which takes minutes.
 
     Args:
         samples: Sentences that are sampled, and drawn from the training split (all of it, if it has fewer).
@@ -36,7 +35,7 @@ class SamplePerplexity(Callback):
     """
 
     def __init__(self, samples: int = 10_000, language_model: JudgeConfig = JudgeConfig()) -> None:
-        require(samples > 0, f"samples is {samples}: give 1 or more")
+        require(samples > 0, f"SamplePerplexity's samples is {samples}: give 1 or more")
         self.samples = samples
         self.language_model = language_model
 
@@ -58,11 +57,10 @@ class SamplePerplexity(Callback):
         )
         test = list(batches_of(trainer, pl_module, "test", np.arange(len(corpus_of(trainer).split("test")))))
         figures = {
-            "forward_perplexity": judged_perplexity(of_data, sentence_loader(written, words, 256, training=False)),
+            "forward_perplexity": judged_perplexity(of_data, text_batches(words, written)),
             "reverse_perplexity": judged_perplexity(of_samples, test),
             "data_perplexity": judged_perplexity(of_data, test),
         }
         for name, value in figures.items():
-            # A judge reads no empty sentence.
-            counted = sum(map(bool, written)) if name == "forward_perplexity" else None
+            counted = len(written) if name == "forward_perplexity" else None
             log_figure(pl_module, name, value, sentences=counted, samples=len(written))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -28,6 +28,12 @@ def batch_text(vocabulary: Tokenizer, batch: TokenBatch) -> list[str]:
 def text_batch(vocabulary: Tokenizer, sentences: Sequence[str]) -> TokenBatch:
     """A batch of whitespace-tokenised sentences, numbered from 0."""
     return TokenBatch.from_ids([encoding.ids for encoding in vocabulary.encode_batch_fast(list(sentences))])
+
+
+def text_batches(vocabulary: Tokenizer, sentences: Sequence[str], size: int = 256) -> Iterator[TokenBatch]:
+    """The same in batches of up to `size`, each numbered from 0; sentences without a word count, too."""
+    for start in range(0, len(sentences), size):
+        yield text_batch(vocabulary, sentences[start : start + size])
 
 
 def _before_end(ids: list[int]) -> list[int]:

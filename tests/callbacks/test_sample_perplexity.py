@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from callbacks import SamplePerplexity, sample_perplexity
+from callbacks import SamplePerplexity, Summary, sample_perplexity
 from callbacks.judging import sentence_loader
 from callbacks.language_judge import JudgeConfig, judged_perplexity, train_judge
 from datamodules.errors import UsageError
@@ -83,6 +85,22 @@ def test_samples_of_known_kinds(
     else:
         assert reverse > 5 * reference
     assert {"test/reconstruction"} < found.keys()  # the test's own figures are still there
+
+
+def test_samples_without_a_word_count(
+    fresh: Make, corpus: Make, trainer: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    data = corpus()
+    written = [*data.read_split("train")["text"][:300]]
+    found = []
+    for empty in (0, 200):
+        samples = written[empty:] + [""] * empty
+        monkeypatch.setattr(sample_perplexity, "prior_sentences", lambda model, count, samples=samples: samples)
+        callback = SamplePerplexity(300, language_model=SMALL)
+        trainer(callback, Summary()).test(fresh(data.vocabulary_json), data, verbose=False)
+        found.append(json.loads((tmp_path / "test_metrics.json").read_text())["metrics"]["test/forward_perplexity"])
+    assert [figure["sentences"] for figure in found] == [300, 300]
+    assert found[1]["value"] > 1.5 * found[0]["value"]  # the corpus has no empty sentence
 
 
 def test_of_more_samples_than_sentences(
