@@ -9,7 +9,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from callbacks.tables import run_folder
 from datamodules.batch import TokenBatch
 from lightning_modules import TextAutoencoder
-from lightning_modules.decoding.search import reconstruct
+from lightning_modules.decoding.search import greedy
 from lightning_modules.decoding.text import to_text
 
 
@@ -37,7 +37,7 @@ class Predictions(Callback):
     ) -> None:
         """Decodes a batch."""
         if isinstance(pl_module, TextAutoencoder):
-            lines = to_text(pl_module, reconstruct(pl_module, batch))
+            lines = to_text(pl_module, greedy(pl_module, outputs.mean))
         else:
             lines = [f"{nll:.4f}" for nll in outputs.tolist()]
         self.lines += zip(batch.index.tolist(), lines, strict=True)

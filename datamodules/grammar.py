@@ -151,7 +151,7 @@ class ReviewGrammar:
         return [word for word in sentence.split() if word not in bearers]
 
     def with_tense(self, sentence: str, tense: int) -> str:
-        """Return the sentence with its verbs in the given tense and nothing else changed.
+        """Return the sentence with its verbs and adverbs of time in the given tense, all else as it was.
 
         The result is in the language and as probable as the sentence.
 

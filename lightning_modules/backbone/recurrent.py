@@ -91,7 +91,7 @@ def _layer(x_TBE: Tensor, state_BH: Tensor, weights: Sequence[Tensor], constant_
     if constant_BC is not None:
         inputs_TBG = inputs_TBG + nn.functional.linear(constant_BC, from_input[:, size:])
     # In the precision of the products, which autocast chooses.
-    states_TBH: Tensor = _Steps.apply(inputs_TBG, state_BH, from_state.to(inputs_TBG.dtype), state_bias)  # type: ignore[no-untyped-call]
+    states_TBH: Tensor = _Steps.apply(inputs_TBG, state_BH, from_state.to(inputs_TBG.dtype), state_bias)  # type: ignore[no-untyped-call]  # torch has it untyped
     return states_TBH
 
 
