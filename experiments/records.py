@@ -23,7 +23,7 @@ APART = (
     *(f"trainer.{name}" for name in ("strategy", "log_every_n_steps", "num_sanity_val_steps", "profiler")),
 )
 # The modules of our own callbacks that change what is trained; the others measure it.
-TRAINING = ("callbacks.annealing", "callbacks.stopping")
+TRAINING = ("callbacks.annealing", "callbacks.finite_loss", "callbacks.stopping")
 
 
 @dataclass(frozen=True)

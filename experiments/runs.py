@@ -113,9 +113,15 @@ def unfinished_run(root: Path, seed: int) -> Path | None:
     ]
     if not found:
         return None
-    folder = max(found, key=lambda file: file.stat().st_mtime).parent.absolute()
+    folder = max((file.parent for file in found), key=_begun).absolute()
     os.environ[VERSION_VARIABLE] = folder.name
     return folder
+
+
+def _begun(folder: Path) -> float:
+    """When a run was begun, or begun again; its checkpoints may be copies of an older one's."""
+    file = folder / "config.yaml"
+    return (file if file.is_file() else folder).stat().st_mtime
 
 
 def _seed(file: Path) -> int | None:
@@ -162,7 +168,7 @@ def find_checkpoint(run: str | None, checkpoint: str | None) -> Path:
     kept = [[folder / name for name in ("best.ckpt", "last.ckpt") if (folder / name).is_file()] for folder in folders]
     found = [files[0] for files in kept if files]
     require(bool(found), f"{run} holds no checkpoints/best.ckpt: has its training validated once?")
-    newest = max(found, key=lambda file: file.stat().st_mtime)
+    newest = max(found, key=lambda file: _begun(file.parent.parent))
     if newest.parent.parent != Path(run):
         print(f"newest run: {newest.parent.parent}", file=sys.stderr)
     return newest

@@ -35,6 +35,14 @@ def test_what_only_measures_or_shows_makes_no_other_model(write_run: Command, co
     assert [(row["model"], row["runs"]) for row in rows] == [("svae_ptb weight=kl_weight end=3", 2), ("svae_ptb", 1)]
 
 
+def test_leaving_out_batches_makes_another_model(write_run: Command, compare: Command) -> None:
+    for seed, otherwise in enumerate(("stop", "stop", "skip")):
+        callbacks = [{"class_path": "callbacks.FiniteLoss", "init_args": {"otherwise": otherwise}}]
+        write_run("svae_ptb", seed, {"trainer": {"callbacks": callbacks}}, nll=(100.0, "exact"))
+    _, rows = compare("--no-published")
+    assert sorted(row["runs"] for row in rows) == [1, 2]
+
+
 def test_an_option_that_only_one_run_has_makes_another_model(write_run: Command, compare: Command) -> None:
     config: dict[str, Any] = {"model": {"init_args": {"lr": 1}}}
     write_run("svae_ptb", 0, config, nll=(17.0, "exact"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,7 @@ def two_runs(tmp_path: Path) -> tuple[Path, Path]:
         file = tmp_path / "exp" / name / "checkpoints" / "best.ckpt"
         file.parent.mkdir(parents=True)
         file.touch()
-        os.utime(file, (file.stat().st_mtime - age,) * 2)
+        os.utime(file.parent.parent, (file.stat().st_mtime - age,) * 2)
         files.append(file)
     (tmp_path / "exp" / "c").mkdir()  # one that has not come to a checkpoint
     return files[0], files[1]
@@ -72,8 +73,18 @@ def test_the_newest_checkpoint(two_runs: tuple[Path, Path], tmp_path: Path, caps
     assert runs.find_checkpoint(str(older.parent.parent), None) == older
     assert not any(capsys.readouterr())
     assert runs.find_checkpoint(None, str(older)) == older
-    os.utime(older)
+    os.utime(older.parent.parent)
     assert runs.find_checkpoint(str(tmp_path / "exp"), None) == older
+
+
+def test_a_run_that_began_with_the_checkpoint_of_another(two_runs: tuple[Path, Path], tmp_path: Path) -> None:
+    older, newer = two_runs
+    for file, time in ((older, 100), (newer, 200)):
+        (file.parent.parent / "config.yaml").touch()
+        os.utime(file.parent.parent / "config.yaml", (time, time))
+    shutil.copy2(older, newer)
+    os.utime(older)
+    assert runs.find_checkpoint(str(tmp_path / "exp"), None) == newer
 
 
 def test_no_checkpoint(two_runs: tuple[Path, Path], tmp_path: Path) -> None:
