@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from datamodules.errors import require
 from datamodules.vocabulary import UNK
 from lightning_modules.backbone.posterior import Gaussian
 from lightning_modules.base import TextAutoencoder
@@ -61,7 +62,12 @@ def written_answers(
 
     Returns:
         The answers, without tags such as `<br>`; empty where the decoder wrote no `?`.
+
+    Raises:
+        UsageError: `?` is no word of the model's.
     """
+    known = model.vocabulary.token_to_id(MARK) is not None
+    require(known, f"{MARK} is no word of the model's, so it can write no answer: take one of questions and answers")
     posterior = encode_text(model, _unanswered(model, questions, [words] * len(questions)))
     random = SentenceRandom(torch.arange(len(questions), device=model.device), seed, -1)
     texts = decode(model, _drawn(model, posterior, random, "question"), decoding, random)

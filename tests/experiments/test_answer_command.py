@@ -108,8 +108,8 @@ def test_written_answers_of_three_lengths(
     assert all(decoding.forbidden and decoding.temperature == 0 for _, _, decoding in asked)
 
 
-def test_a_model_writes_them(textae: Command, moved: Path) -> None:
-    assert "medium" in textae("answer", "--run", moved, "the soup ?").out
+def test_a_model_that_cannot_ask_is_said_to_answer_nothing(textae: Command, moved: Path) -> None:
+    assert "? is no word of the model's" in textae("answer", "--run", moved, "the soup ?", fails=True).error
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("TEXTAE_VERSION", "2026-11-21_12-00-00")
         main(["fit", "--config=daae_reviews", *options, "--trainer.max_epochs=1", "--trainer.logger=false"])
     drawn = ReviewGrammar().sample(100, seed=5)
+    _train_on_questions(folder, [f"{question} ? {answer}" for question, answer in pairwise(drawn)])
     for name, verbs in (("singular", {"is", "was"}), ("plural", {"are", "were"})):
         sentences = [sentence for sentence in drawn if verbs & set(sentence.split())]
         (folder / f"{name}.txt").write_text("\n".join(sentences) + "\n")
@@ -59,6 +61,20 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     answers = [f"{int(row % 4 == 0)}\tquestion {row // 4} ?\t{sentence}" for row, sentence in enumerate(drawn)]
     (folder / "answers.tsv").write_text("\n".join(answers) + "\n")
     return folder
+
+
+def _train_on_questions(folder: Path, sentences: list[str]) -> None:
+    """A small model of questions and answers, for the example that asks."""
+    from experiments.cli import main
+
+    for split in ("train", "valid", "test"):
+        (folder / "questions").mkdir(exist_ok=True)
+        (folder / "questions" / f"{split}.txt").write_text("\n".join(sentences) + "\n")
+    sizes = ["encoder.hidden_size=8", "decoder.hidden_size=8", "posterior.latent_size=4", "embedding.size=8"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        options = [*(f"--model.init_args.{size}" for size in sizes), "--data.init_args.data_dir=questions"]
+        main(["fit", "--config=smim_qa_yahoo", *options, "--trainer.max_epochs=1", "--trainer.logger=false"])
 
 
 @pytest.mark.parametrize("line", TEXTAE)

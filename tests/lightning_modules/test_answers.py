@@ -9,7 +9,8 @@ import torch
 from models import small
 from torch import Tensor
 
-from datamodules.vocabulary import UNK
+from datamodules.errors import UsageError
+from datamodules.vocabulary import UNK, VocabularyConfig, build_vocabulary
 from lightning_modules import Autoencoder, SentenceVAE, TextAutoencoder
 from lightning_modules.decoding import answers as module
 from lightning_modules.decoding.answers import answer_distances, written_answers
@@ -17,6 +18,7 @@ from lightning_modules.decoding.decode import DecodingConfig
 from lightning_modules.decoding.encoding import encode_text
 from lightning_modules.decoding.text import text_batch
 
+WITH_MARK = build_vocabulary(["w1 w2 w3 w4 ?"], VocabularyConfig()).to_str()
 QUESTIONS = ["w1 w2", "w3 w4 ?", "w1 w2"]
 ANSWERS = ["w5", "w6 w7 w8", "w5 w9"]
 
@@ -51,13 +53,18 @@ def test_an_answer_of_unknown_words_is_as_near_as_can_be_without_draws() -> None
 def test_an_answer_is_what_follows_the_first_mark(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = ["w1 ? a b ? c", "no mark", "w2 ? x <br> y < 3", "w3 ?", "? yes", "? a ? b", "w ? i <3 you , 6 > 5 <br />"]
     monkeypatch.setattr(module, "decode", lambda *given: texts)
-    written = written_answers(small(SentenceVAE), ["w1"] * len(texts), 5, DecodingConfig())
+    written = written_answers(small(SentenceVAE, vocabulary=WITH_MARK), ["w1"] * len(texts), 5, DecodingConfig())
     assert written == ["a b ? c", "", "x y < 3", "", "yes", "a ? b", "i <3 you , 6 > 5"]
+
+
+def test_a_model_without_the_mark_answers_nothing() -> None:
+    with pytest.raises(UsageError, match=r"\? is no word"):
+        written_answers(small(SentenceVAE), ["w1"], 5, DecodingConfig())
 
 
 @pytest.mark.parametrize("family", [SentenceVAE, Autoencoder])
 def test_answers_are_asked_for_by_unknown_words(family: type[TextAutoencoder], monkeypatch: pytest.MonkeyPatch) -> None:
-    model = small(family)
+    model = small(family, vocabulary=WITH_MARK)
     given: list[Tensor] = []
     monkeypatch.setattr(module, "decode", lambda model, z, *others: given.append(z) or [""] * len(z))
     written_answers(model, QUESTIONS[:2], 4, DecodingConfig(), seed=8)
