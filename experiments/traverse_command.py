@@ -27,7 +27,7 @@ from lightning_modules.decoding.traversal import traversal_offsets, traverse
 def run(args: list[str]) -> None:
     """Prints a table of sentences for each of some dimensions, those of the largest KL first."""
     options = _parser().parse_args(args)
-    decoding, offsets = decoding_of(options), traversal_offsets(options.range, options.steps)
+    decoding, offsets = decoding_of(options), traversal_offsets(options.reach, options.steps)
     require(options.dimensions > 0, f"--dimensions is {options.dimensions}: give 1 or more")
     model = load_with_latent(options)
     center = torch.zeros(model.latent_size, device=model.device)
@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sentences", metavar="FILE", help="rank dimensions by their KL over these, one a line")
     parser.add_argument("--dimensions", type=int, default=5, help="how many, the first ones by rank (default: 5)")
     parser.add_argument(
-        "--range", type=float, default=3.0, help="farthest offset, in standard deviations of the prior (default: 3)"
+        "--reach", type=float, default=3.0, help="farthest offset, in standard deviations of the prior (default: 3)"
     )
     parser.add_argument("--steps", type=int, default=7, help="offsets of each dimension (default: 7)")
     parser.add_argument("--seed", type=int, default=0, help="of drawn words (default: 0)")

@@ -41,5 +41,5 @@ def traversal_offsets(reach: float, steps: int) -> list[float]:
         UsageError: Fewer than two steps, or a reach that is not positive.
     """
     require(steps >= 2, f"steps is {steps}: give 2 or more, for the ends count")
-    require(reach > 0, f"range is {reach}: give a positive number of the prior's standard deviations")
+    require(reach > 0, f"reach is {reach}: give a positive number of the prior's standard deviations")
     return [reach * (2 * step - steps + 1) / (steps - 1) for step in range(steps)]

@@ -88,7 +88,7 @@ def test_nothing_is_done_for_a_language_model(corpus: Make, trainer: Make, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("options", "named"), [({"dimensions": 0}, "dimensions"), ({"sentences": -1}, "sentences"), ({"reach": 0}, "range")]
+    ("options", "named"), [({"dimensions": 0}, "dimensions"), ({"sentences": -1}, "sentences"), ({"reach": 0}, "reach")]
 )
 def test_impossible_options_are_refused_by_name(options: dict[str, Any], named: str) -> None:
     with pytest.raises(UsageError, match=named):

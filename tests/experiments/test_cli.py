@@ -32,7 +32,7 @@ def test_no_arguments_print_the_help(textae: Command) -> None:
         ("sample", ("--run", "--checkpoint", "--output", "--count", "--temperature", "--seed")),
         ("reconstruct", ("--run", "--checkpoint", "--output", "--samples", "--perturb", "sentences")),
         ("interpolate", ("--run", "--checkpoint", "--output", "--steps", "--path", "--random", "first", "last")),
-        ("traverse", ("--run", "--checkpoint", "--output", "--sentences", "--range", "--steps", "sentence")),
+        ("traverse", ("--run", "--checkpoint", "--output", "--sentences", "--reach", "--steps", "sentence")),
         ("tradeoff", ("--output", "runs")),
         ("word-dropout", ("--output", "runs")),
     ],

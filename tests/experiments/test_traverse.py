@@ -67,7 +67,7 @@ def kl_of(file: Path, sentences: list[str]) -> list[float]:
 def test_around_the_priors_mean_in_the_order_of_numbers(
     traverse: Callable[..., dict[str, Any]], model: Autoencoder
 ) -> None:
-    found = traverse("--dimensions=3", "--range=2", "--steps=3")
+    found = traverse("--dimensions=3", "--reach=2", "--steps=3")
     assert found["center"] == "the prior's mean" and "number" in found["ranked_by"]
     assert [part["dimension"] for part in found["dimensions"]] == [0, 1, 2]
     for part in found["dimensions"]:
@@ -80,7 +80,7 @@ def test_around_the_priors_mean_in_the_order_of_numbers(
 def test_around_a_sentence_the_middle_is_its_reconstruction(
     traverse: Callable[..., dict[str, Any]], sentences: tuple[str, ...]
 ) -> None:
-    found = traverse(sentences[4], "--dimensions=100", "--range=30")
+    found = traverse(sentences[4], "--dimensions=100", "--reach=30")
     assert len(found["dimensions"]) == 8
     for part in found["dimensions"]:
         assert part["sentences"][3] == {"offset": 0, "sentence": sentences[4]}
@@ -128,7 +128,7 @@ def test_a_deterministic_model_has_variances_instead(
         (("--sentences=no.txt",), ("no.txt",)),
         (("--dimensions=0",), ("--dimensions is 0",)),
         (("--steps=1",), ("steps is 1",)),
-        (("--range=-1",), ("range is -1",)),
+        (("--reach=-1",), ("reach is -1",)),
         (("--beam=2", "--top-k=2"), ("beam",)),
     ],
     ids=str,

@@ -24,7 +24,7 @@ def test_one_dimension_moves_and_the_others_stay() -> None:
 def test_offsets_are_equal_steps_around_zero() -> None:
     assert traversal_offsets(3.0, 7) == [-3, -2, -1, 0, 1, 2, 3]
     assert traversal_offsets(1.5, 2) == [-1.5, 1.5]
-    for reach, steps, named in ((0.0, 3, "range is 0"), (1.0, 1, "steps is 1")):
+    for reach, steps, named in ((0.0, 3, "reach is 0"), (1.0, 1, "steps is 1")):
         with pytest.raises(UsageError, match=named):
             traversal_offsets(reach, steps)
 
