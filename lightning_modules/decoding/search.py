@@ -126,7 +126,7 @@ def _decode(model: TextModel, z_BZ: Tensor, choose: Choose, max_words: int | Non
     written_BT = torch.full((len(z_BZ), limit + 1), PAD, device=z_BZ.device)
     state = None
     with evaluating(model):
-        for step in range(limit):
+        for step in range(limit if len(z_BZ) > 0 else 0):
             logits_RV, state = model.step(words_R, z_BZ[rows_R], state)
             logits_RV = logits_RV.float()
             logits_RV[:, never] = float("-inf")

@@ -69,6 +69,12 @@ def test_a_corpus_without_a_grammar_only_shows_samples(
     assert len(blocks(tmp_path / "samples" / "prior.txt")) == 3
 
 
+def test_no_samples_may_be_shown(fresh: Make, folder: Make, trainer: Make, tmp_path: Path) -> None:
+    data = folder(["a b", "b"])
+    trainer(PriorSamples(shown=0), max_epochs=1).fit(fresh(data.vocabulary_json), datamodule=data)
+    assert (tmp_path / "samples" / "prior.txt").read_text().strip() == ""
+
+
 def test_nothing_is_shown_in_a_sanity_check(fresh: Make, corpus: Make, trainer: Make, tmp_path: Path) -> None:
     data = corpus()
     trainer(
