@@ -104,9 +104,13 @@ class LinearAnnealing(Annealing):
         self, weight: str, end: float, start: float = 0.0, begin: float = 0.0, unit: Literal["step", "epoch"] = "step"
     ) -> None:
         super().__init__(weight, unit)
-        require(0 <= begin < end < math.inf, f"begin is {begin} and end is {end}: give 0 <= begin < end")
-        require_not_negative("start", start)
-        require(weight != "word_dropout" or start <= 1, f"start is {start}: word_dropout is a probability")
+        require(
+            0 <= begin < end < math.inf, f"LinearAnnealing's begin is {begin} and end is {end}: give 0 <= begin < end"
+        )
+        require_not_negative("LinearAnnealing's start", start)
+        require(
+            weight != "word_dropout" or start <= 1, f"LinearAnnealing's start is {start}: word_dropout is a probability"
+        )
         self.start, self.begin, self.end = start, begin, end
 
     def value(self, time: float, configured: float) -> float:
@@ -129,8 +133,8 @@ class SigmoidAnnealing(Annealing):
         self, weight: str, middle: float, rate: float = 0.0025, unit: Literal["step", "epoch"] = "step"
     ) -> None:
         super().__init__(weight, unit)
-        require_finite("middle", middle)
-        require_positive("rate", rate)
+        require_finite("SigmoidAnnealing's middle", middle)
+        require_positive("SigmoidAnnealing's rate", rate)
         self.middle, self.rate = middle, rate
 
     def value(self, time: float, configured: float) -> float:
@@ -160,9 +164,9 @@ class CyclicalAnnealing(Annealing):
         unit: Literal["step", "epoch"] = "step",
     ) -> None:
         super().__init__(weight, unit)
-        require_positive("cycle", cycle)
-        require(cycles is None or cycles > 0, f"cycles is {cycles}: give 1 or more")
-        require(0 < ramp <= 1, f"ramp is {ramp}: give a share above 0, 1 at most")
+        require_positive("CyclicalAnnealing's cycle", cycle)
+        require(cycles is None or cycles > 0, f"CyclicalAnnealing's cycles is {cycles}: give 1 or more")
+        require(0 < ramp <= 1, f"CyclicalAnnealing's ramp is {ramp}: give a share above 0, 1 at most")
         self.cycle, self.ramp, self.cycles = cycle, ramp, cycles
 
     def value(self, time: float, configured: float) -> float:
@@ -185,8 +189,8 @@ class ExponentialDecay(Annealing):
 
     def __init__(self, weight: str, factor: float, every: float = 1.0, unit: Literal["step", "epoch"] = "step") -> None:
         super().__init__(weight, unit)
-        require(0 < factor <= 1, f"factor is {factor}: give a number above 0, 1 at most")
-        require_positive("every", every)
+        require(0 < factor <= 1, f"ExponentialDecay's factor is {factor}: give a number above 0, 1 at most")
+        require_positive("ExponentialDecay's every", every)
         self.factor, self.every = factor, every
 
     def value(self, time: float, configured: float) -> float:

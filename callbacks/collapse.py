@@ -25,8 +25,8 @@ class CollapseWarning(Callback):
     """
 
     def __init__(self, nats: float = 0.1, patience: int = 2) -> None:
-        require(nats > 0, f"nats is {nats}: give a positive number")
-        require(patience > 0, f"patience is {patience}: give 1 or more")
+        require(nats > 0, f"CollapseWarning's nats is {nats}: give a positive number")
+        require(patience > 0, f"CollapseWarning's patience is {patience}: give 1 or more")
         self.nats = nats
         self.patience = patience
         self.low = 0

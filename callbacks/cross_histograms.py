@@ -37,8 +37,8 @@ class CrossHistograms(Callback):
     """
 
     def __init__(self, sentences: int = 100, memory: float = 512.0) -> None:
-        require(sentences > 1, f"sentences is {sentences}: give 2 or more")
-        require(memory > 0, f"memory is {memory}: give a positive number of megabytes")
+        require(sentences > 1, f"CrossHistograms' sentences is {sentences}: give 2 or more")
+        require(memory > 0, f"CrossHistograms' memory is {memory}: give a positive number of megabytes")
         self.sentences = sentences
         self.memory = memory
 

@@ -56,10 +56,16 @@ class ImportanceWeightedNLL(Callback):
         every_n_epochs: int | None = None,
         conventions: tuple[str, ...] = OTHER_CONVENTIONS,
     ) -> None:
-        require(samples > 1, f"samples is {samples}: give 2 or more")
-        require(sentences is None or sentences > 0, f"sentences is {sentences}: give 1 or more, or null for all")
-        require(memory > 0, f"memory is {memory}: give a positive number of megabytes")
-        require(every_n_epochs is None or every_n_epochs > 0, f"every_n_epochs is {every_n_epochs}: give 1 or more")
+        require(samples > 1, f"ImportanceWeightedNLL's samples is {samples}: give 2 or more")
+        require(
+            sentences is None or sentences > 0,
+            f"ImportanceWeightedNLL's sentences is {sentences}: give 1 or more, or null for all",
+        )
+        require(memory > 0, f"ImportanceWeightedNLL's memory is {memory}: give a positive number of megabytes")
+        require(
+            every_n_epochs is None or every_n_epochs > 0,
+            f"ImportanceWeightedNLL's every_n_epochs is {every_n_epochs}: give 1 or more",
+        )
         require_conventions(conventions)
         self.samples = samples
         self.sentences = sentences

@@ -97,9 +97,9 @@ class Imputation(Callback):
         language_model: JudgeConfig = JudgeConfig(),
     ) -> None:
         for name, value in {"sentences": sentences, "rounds": rounds, "judge_sentences": judge_sentences}.items():
-            require(value > 0, f"{name} is {value}: give 1 or more")
-        require(0 < share <= 1, f"share is {share}: give a number above 0, up to 1")
-        require(beam is None or beam > 0, f"beam is {beam}: give 1 or more")
+            require(value > 0, f"Imputation's {name} is {value}: give 1 or more")
+        require(0 < share <= 1, f"Imputation's share is {share}: give a number above 0, up to 1")
+        require(beam is None or beam > 0, f"Imputation's beam is {beam}: give 1 or more")
         self.sentences = sentences
         self.share = share
         self.beam = beam

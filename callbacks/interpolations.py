@@ -34,10 +34,10 @@ class Interpolations(Callback):
     """
 
     def __init__(self, pairs: int = 5, steps: int = 5, path: PathShape = "linear", measured: int = 100) -> None:
-        require(path in ("linear", "spherical"), f"path is {path}: give linear or spherical")
+        require(path in ("linear", "spherical"), f"Interpolations' path is {path}: give linear or spherical")
         require(pairs >= 0, f"Interpolations' pairs is {pairs}: give 0 or more")
         require(steps > 1, f"Interpolations' steps is {steps}: give 2 or more, both ends counted")
-        require(measured >= 0, f"measured is {measured}: give 0 or more")
+        require(measured >= 0, f"Interpolations' measured is {measured}: give 0 or more")
         self.pairs = pairs
         self.steps = steps
         self.path = path

@@ -46,8 +46,8 @@ class LatentDiagnostics(Callback):
     """
 
     def __init__(self, threshold: float = 0.01, neighbors: int = 3) -> None:
-        require(threshold >= 0, f"threshold is {threshold}: give 0 or more")
-        require(neighbors > 0, f"neighbors is {neighbors}: give 1 or more")
+        require(threshold >= 0, f"LatentDiagnostics' threshold is {threshold}: give 0 or more")
+        require(neighbors > 0, f"LatentDiagnostics' neighbors is {neighbors}: give 1 or more")
         self.threshold = threshold
         self.neighbors = neighbors
         self.units = ActiveUnits(0)

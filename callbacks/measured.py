@@ -27,8 +27,8 @@ def log_figure(module: LightningModule, name: str, value: Any, **notes: float | 
         module: The model.
         name: Without `test/`.
         value: The figure.
-        notes: Of `NOTES`: `sentences` of which it is a figure, where these are not the test's; `samples` drawn of each;
-            `neighbors` and `threshold` that define it; its errors; its own `floor`.
+        notes: Of `NOTES`: `sentences` of which it is a figure, where these are not the test's; `samples` drawn of each,
+            or of the prior in all; `neighbors` and `threshold` that define it; its errors; its own `floor`.
     """
     for note, noted in {"": value, **notes}.items():
         if noted is not None:

@@ -50,8 +50,11 @@ class Melbo(Callback):
     def __init__(
         self, meet: float | None = None, trials: int = 200, conventions: tuple[str, ...] = OTHER_CONVENTIONS
     ) -> None:
-        require(meet is None or 0 < meet < math.inf, f"meet is {meet}: give the other model's NLL in nats a sentence")
-        require(trials > 0, f"trials is {trials}: give 1 or more")
+        require(
+            meet is None or 0 < meet < math.inf,
+            f"Melbo's meet is {meet}: give the other model's NLL in nats a sentence",
+        )
+        require(trials > 0, f"Melbo's trials is {trials}: give 1 or more")
         require_conventions(conventions)
         self.meet = meet
         self.trials = trials

@@ -49,9 +49,12 @@ class NeighborhoodRecall(Callback):
     def __init__(
         self, sentences: int = 10_000, neighbors: int = 10, ks: tuple[int, ...] = tuple(range(10, 101, 10))
     ) -> None:
-        require(sentences > 1, f"sentences is {sentences}: give 2 or more")
-        require(neighbors > 0, f"neighbors is {neighbors}: give 1 or more")
-        require(len(ks) > 0 and min(ks) > 0, f"ks is {list(ks)}: give one or more positive numbers of neighbours")
+        require(sentences > 1, f"NeighborhoodRecall's sentences is {sentences}: give 2 or more")
+        require(neighbors > 0, f"NeighborhoodRecall's neighbors is {neighbors}: give 1 or more")
+        require(
+            len(ks) > 0 and min(ks) > 0,
+            f"NeighborhoodRecall's ks is {list(ks)}: give one or more positive numbers of neighbours",
+        )
         installed = find_spec("rapidfuzz") is not None
         require(installed, 'NeighborhoodRecall needs the library rapidfuzz: pip install "textae[studies]"')
         self.sentences = sentences

@@ -33,7 +33,7 @@ class PriorSamples(Callback):
     """
 
     def __init__(self, shown: int = 20, count: int = 1000, stretch: float = 4.0) -> None:
-        require(stretch > 0, f"stretch is {stretch}: give a positive factor")
+        require(stretch > 0, f"PriorSamples' stretch is {stretch}: give a positive factor")
         require(count > 0, f"PriorSamples' count is {count}: give 1 or more")
         require(0 <= shown, f"PriorSamples' shown is {shown}: give 0 or more")
         self.shown = shown

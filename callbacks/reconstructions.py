@@ -34,7 +34,10 @@ class Reconstructions(Callback):
     """
 
     def __init__(self, shown: int = 20, perturbation: float = 10.0) -> None:
-        require(perturbation > 0, f"perturbation is {perturbation}: give a positive number of standard deviations")
+        require(
+            perturbation > 0,
+            f"Reconstructions' perturbation is {perturbation}: give a positive number of standard deviations",
+        )
         require(shown >= 0, f"Reconstructions' shown is {shown}: give 0 or more")
         self.shown = shown
         self.perturbation = perturbation

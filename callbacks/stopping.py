@@ -29,7 +29,7 @@ class LateEarlyStopping(EarlyStopping):
         super().__init__(**kwargs)
         for name, value in (("first_epoch", first_epoch), ("patience", self.patience)):
             require_not_negative(name, value)
-        require_not_negative("min_delta", kwargs.get("min_delta", 0.0))
+        require_not_negative("LateEarlyStopping's min_delta", kwargs.get("min_delta", 0.0))
         self.first_epoch = first_epoch
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -65,7 +65,7 @@ class DecayOnPlateau(Callback):
         min_lr: float = 0.0,
         stop_below: float = 0.0,
     ) -> None:
-        require(0 < factor < 1, f"factor is {factor}: give a number between 0 and 1")
+        require(0 < factor < 1, f"DecayOnPlateau's factor is {factor}: give a number between 0 and 1")
         for name, value in (
             ("patience", patience),
             ("first_epoch", first_epoch),
@@ -131,10 +131,10 @@ class DecayFromBest(Callback):
     """
 
     def __init__(self, factor: float = 0.5, patience: int = 2, first_epoch: int = 15, decays: int = 5) -> None:
-        require(0 < factor < 1, f"factor is {factor}: give a number between 0 and 1")
-        require(patience > 0, f"patience is {patience}: give 1 or more")
-        require_not_negative("first_epoch", first_epoch)
-        require(decays > 0, f"decays is {decays}: give 1 or more")
+        require(0 < factor < 1, f"DecayFromBest's factor is {factor}: give a number between 0 and 1")
+        require(patience > 0, f"DecayFromBest's patience is {patience}: give 1 or more")
+        require_not_negative("DecayFromBest's first_epoch", first_epoch)
+        require(decays > 0, f"DecayFromBest's decays is {decays}: give 1 or more")
         self.factor = factor
         self.patience = patience
         self.first_epoch = first_epoch

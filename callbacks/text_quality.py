@@ -56,8 +56,8 @@ class TextQuality(Callback):
     """
 
     def __init__(self, samples: int = 1000, hypotheses: int = 200) -> None:
-        require(samples > 1, f"samples is {samples}: give 2 or more")
-        require(hypotheses > 0, f"hypotheses is {hypotheses}: give 1 or more")
+        require(samples > 1, f"TextQuality's samples is {samples}: give 2 or more")
+        require(hypotheses > 0, f"TextQuality's hypotheses is {hypotheses}: give 1 or more")
         self.samples = samples
         self.hypotheses = hypotheses
         self.bleu: dict[str, MetricCollection] = {}

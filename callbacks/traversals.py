@@ -35,8 +35,8 @@ class Traversals(Callback):
     """
 
     def __init__(self, dimensions: int = 5, sentences: int = 3, reach: float = 3.0, steps: int = 7) -> None:
-        require(dimensions > 0, f"dimensions is {dimensions}: give 1 or more")
-        require(sentences >= 0, f"sentences is {sentences}: give 0 or more")
+        require(dimensions > 0, f"Traversals' dimensions is {dimensions}: give 1 or more")
+        require(sentences >= 0, f"Traversals' sentences is {sentences}: give 0 or more")
         self.dimensions = dimensions
         self.sentences = sentences
         self.offsets = traversal_offsets(reach, steps)
