@@ -131,7 +131,8 @@ def _mendable(error: BaseException | None, command: str) -> str | None:
         if isinstance(error, UsageError):
             return str(error)
         if isinstance(error, argparse.ArgumentError):
-            message = f"{error}\nsee: textae {command} --help"
+            classes = "" if command in COMMANDS else ", --model.help CLASS or --data.help CLASS"
+            message = f"{error}\nsee: textae {command} --help{classes}"
         elif type(error).__name__ == "MisconfigurationException":  # Lightning's, which may not be imported
             message = str(error)
         elif isinstance(error, OSError) and error.errno in UNUSABLE:

@@ -237,7 +237,12 @@ class TextModel(LightningModule, ABC):
             )
 
     def _evaluate(self, stage: str, batch: TokenBatch) -> dict[str, Tensor]:
-        given, again = _by_sentence(self.objective(batch)), None
+        objective = self.objective(batch)
+        if self.perplexities and objective.ends is None:
+            raise TypeError(
+                f"{type(self).__name__}.objective says nothing of EOS's part, `ends`, which perplexities need"
+            )
+        given, again = _by_sentence(objective), None
         if stage == "test" and self.draws_latents:
             self.second_draw = True
             again = _by_sentence(self.objective(batch))

@@ -129,3 +129,9 @@ def test_apples_gpu_which_lacks_float64_is_left_alone(tmp_path: Path, monkeypatc
     chosen = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("mps")))
     with pytest.raises(UsageError, match=r"accelerator mps.*give cpu"):
         require_trainable(chosen, small(LanguageModel))  # type: ignore[arg-type]  # its device alone is looked at
+
+
+def test_an_option_that_is_misspelt_points_at_those_of_its_class(textae: Command) -> None:
+    error = textae("fit", "--config=svae_reviews", "--model.init_args.kl_wieght=1", fails=True).error
+    assert "kl_wieght" in error and "--model.help CLASS" in error
+    assert "--model.help" not in textae("sample", "--no-such-option", fails=True).error

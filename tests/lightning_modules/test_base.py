@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -9,8 +11,9 @@ from torch.utils.data import DataLoader
 
 from datamodules.batch import TokenBatch
 from datamodules.errors import UsageError
-from lightning_modules import Autoencoder
+from lightning_modules import Autoencoder, SentenceVAE
 from lightning_modules.backbone.decoder import DecoderConfig
+from lightning_modules.text_model import ObjectiveTerms
 
 pytestmark = WITHOUT_VALIDATION
 BATCH = TokenBatch.from_ids(sentences(12))
@@ -31,6 +34,18 @@ def test_dropout_differs_by_seed_epoch_and_batch_and_repeats_in_a_second_run() -
     assert all(not torch.equal(first, masks[i]) for i in range(8) for first in masks[i + 1 :])
     torch.manual_seed(123)
     assert all(torch.equal(first, again) for first, again in zip(masks, dropped(), strict=False))
+
+
+class WithoutEnds(SentenceVAE):
+    """A family whose author forgot EOS's part of the likelihood."""
+
+    def objective(self, batch: TokenBatch) -> ObjectiveTerms:
+        return replace(super().objective(batch), ends=None)
+
+
+def test_a_likelihood_without_eos_part_is_named() -> None:
+    with pytest.raises(TypeError, match=r"WithoutEnds\.objective.*`ends`"):
+        trainer().test(small(WithoutEnds), DataLoader([BATCH], batch_size=None), verbose=False)
 
 
 class Epochs(pl.Callback):
