@@ -131,10 +131,11 @@ class _Steps(torch.autograd.Function):
         slopes = torch.stack((of_new * candidates_TBH * (r - r * r), (states[:-1] - n) * (z - z * z), of_new * r), 2)
         to_state_BH = torch.zeros_like(states[0])
         to_states_TBH = torch.empty_like(candidates_TBH)
-        to_gates_TBG = torch.empty_like(gates_TBG, dtype=weight_GH.dtype)
+        to_gates = torch.empty_like(slopes, dtype=weight_GH.dtype)
+        to_gates_TBG = to_gates.flatten(2)
         for t in reversed(range(len(gates_TBG))):
             torch.add(gradient_TBH[t], to_state_BH, out=to_states_TBH[t])
-            to_gates_TBG[t] = (slopes[t] * to_states_TBH[t, :, None]).flatten(1)
+            torch.mul(slopes[t], to_states_TBH[t, :, None], out=to_gates[t])
             to_state_BH = (to_gates_TBG[t] @ weight_GH).to(to_state_BH.dtype).addcmul_(to_states_TBH[t], z[t])
         to_weight_GH = to_gates_TBG.flatten(0, 1).t() @ states[:-1].flatten(0, 1).to(weight_GH.dtype)
         to_bias_G = to_gates_TBG.sum((0, 1), dtype=to_state_BH.dtype)
