@@ -34,7 +34,7 @@ def run(args: list[str]) -> None:
     Where the terminal is too narrow, the conventions follow one another.
     """
     parser = argparse.ArgumentParser(prog="textae compare", exit_on_error=False)
-    parser.add_argument("runs", nargs="+", help="run folders, or experiments' folders: all of their runs")
+    parser.add_argument("runs", nargs="+", help="run folders, experiments' folders, or files of `textae results`")
     parser.add_argument("--corpus", metavar="NAME", help="only this one of the runs' corpora, such as ptb")
     parser.add_argument(
         "--conventions",

@@ -31,7 +31,7 @@ class Run:
     """A tested run.
 
     Attributes:
-        folder: Where it lies.
+        folder: Where it lies, or the file of several that holds its record.
         record: Its `test_metrics.json`.
         configuration: Of its `config.yaml` what is set of model, data and trainer, by dotted names; empty without one.
         settings: Those of the configuration that are not the same in all runs of its experiment.
@@ -49,23 +49,21 @@ class Run:
         return " ".join([self.record["experiment"], *settings])
 
 
-def read_runs(folders: Sequence[str]) -> list[Run]:
-    """The tested runs in folders, each of which is a run or an experiment's folder: all of its runs.
+def read_runs(places: Sequence[str]) -> list[Run]:
+    """The tested runs in places, each of which is a run, an experiment's folder or a file that `textae results` wrote.
 
     A folder of several that holds no tested run is named, and left out.
 
     Raises:
-        UsageError: A folder is missing, none holds a `test_metrics.json`, or one is damaged.
+        UsageError: A place is missing, none holds a `test_metrics.json`, or one is damaged.
     """
-    found = {folder: _files(Path(folder)) for folder in folders}
-    untested = [folder for folder, files in found.items() if not files]
+    found = {place: _files(Path(place)) for place in places}
+    untested = [place for place, files in found.items() if not files]
     require(len(untested) < len(found), f"{', '.join(untested)} holds no test_metrics.json: test the run first")
     if untested:
         print(f"left out, for there is no test_metrics.json yet: {', '.join(untested)}", file=sys.stderr)
     files = dict.fromkeys(file for each in found.values() for file in each)
-    return _with_settings(
-        [Run(file.parent, _record(file), read_settings(file.with_name("config.yaml")), {}) for file in files]
-    )
+    return _with_settings([run for file in files for run in _runs(file)])
 
 
 def by_title(runs: Sequence[Run]) -> dict[str, list[Run]]:
@@ -81,16 +79,25 @@ def mean_and_std(values: Sequence[float]) -> tuple[float, float | None]:
     return mean(values), stdev(values) if len(values) > 1 else None
 
 
-def _files(folder: Path) -> list[Path]:
-    require(folder.is_dir(), f"there is no run folder {folder}")
-    return sorted(folder.glob("test_metrics.json")) or sorted(folder.glob("*/test_metrics.json"))
+def _files(place: Path) -> list[Path]:
+    if place.is_file():
+        return [place]
+    require(place.is_dir(), f"there is no run folder {place}")
+    return sorted(place.glob("test_metrics.json")) or sorted(place.glob("*/test_metrics.json"))
 
 
-def _record(file: Path) -> dict[str, Any]:
+def _runs(file: Path) -> list[Run]:
+    """The run whose `test_metrics.json` it is, or those whose records are in it."""
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:  # no UTF-8, no JSON
         raise UsageError(f"{file} is damaged: {error}") from error
+    if isinstance(content, list) and content:
+        return [Run(file, _record(each, file), {}, each.get("settings", {})) for each in content]
+    return [Run(file.parent, _record(content, file), read_settings(file.with_name("config.yaml")), {})]
+
+
+def _record(record: Any, file: Path) -> dict[str, Any]:
     whole = isinstance(record, dict) and isinstance(record.get("metrics"), dict)
     require(whole and "experiment" in record, f"{file} is damaged: it has no experiment or no metrics")
     for name, kind in (("experiment", str), ("corpus", str), ("seed", int), ("sentences", int)):
@@ -162,5 +169,7 @@ def _with_settings(runs: list[Run]) -> list[Run]:
     }
     return [
         replace(run, settings={k: v for k, v in run.configuration.items() if (run.record["experiment"], k) in differ})
+        if run.configuration
+        else run
         for run in runs
     ]

@@ -18,7 +18,7 @@ def run(args: list[str]) -> None:
     Runs of one experiment with different settings are told apart by these (`settings` in the file).
     """
     parser = argparse.ArgumentParser(prog="textae results", exit_on_error=False)
-    parser.add_argument("runs", nargs="+", help="run folders, or experiments' folders: all of their runs")
+    parser.add_argument("runs", nargs="+", help="run folders, experiments' folders, or files of `textae results`")
     parser.add_argument("--output", metavar="FILE", help="write all of it as JSON")
     options = parser.parse_args(args)
     runs = read_runs(options.runs)

@@ -48,6 +48,7 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(folder)
         patch.setenv("TEXTAE_VERSION", "2026-11-21_12-00-00")
         main(["fit", "--config=daae_reviews", *options, "--trainer.max_epochs=1", "--trainer.logger=false"])
+    (folder / "experiments").symlink_to(ROOT / "experiments")
     drawn = ReviewGrammar().sample(100, seed=5)
     _train_on_questions(folder, [f"{question} ? {answer}" for question, answer in pairwise(drawn)])
     for name, verbs in (("singular", {"is", "was"}), ("plural", {"are", "were"})):

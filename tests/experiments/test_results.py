@@ -79,3 +79,19 @@ def test_data_describes_the_corpus(textae: Command, write_corpus: Command, tmp_p
     rows = {row[0]: row[1:] for row in cells}
     assert rows["train"] == ["3", "10", "0.00%", "3.33", "2", "3", "5"]
     assert rows["test"][:4] == ["2", "5", "20.00%", "2.50"]
+
+
+def test_a_file_of_results_stands_for_its_runs(
+    write_run: Command, textae: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "1000")
+    for seed, value in enumerate((15.0, 16.0)):
+        write_run("lm_reviews", seed, nll=(value, "exact"))
+        write_run("svae_reviews", seed, {"model": {"init_args": {"lr": seed}}}, nll=(value, "upper bound"))
+    folders = sorted((tmp_path / "runs").glob("*"))
+    textae("results", *folders, "--output", "all.json")
+    for command, options in (("results", ["--output", "again.json"]), ("compare", [])):
+        assert textae(command, "all.json", *options).out == textae(command, *folders).out
+    assert (tmp_path / "again.json").read_text() == (tmp_path / "all.json").read_text()
+    (tmp_path / "all.json").write_text('[{"experiment": "lm_reviews"}]')
+    assert "all.json is damaged: it has no experiment or no metrics" in textae("compare", "all.json", fails=True).error
