@@ -60,17 +60,18 @@ def decoding(words: int = 10_000, hidden: int = 400, sentences: int = 1000, repe
 def corruption(sentences: int = 256, length: int = 12, batches: int = 100, repeats: int = 9) -> list[Row]:
     """One row: words dropped, in one batch after the other, as an epoch has them."""
     words_BT = torch.randint(len(SPECIAL_TOKENS), 10_000, (sentences, length))
+    words_TB = words_BT.t().contiguous()  # as they lie in the published code
     lengths_B = torch.full((sentences,), length)
     config = CorruptionConfig(drop=0.3)
-    index_B = torch.arange(sentences)
+    indices = torch.arange(batches * sentences).view(batches, sentences)
 
     def loop() -> None:
         for _ in range(batches):
-            word_by_word_drop(words_BT, config.drop)
+            word_by_word_drop(words_TB, config.drop)
 
     def ours() -> None:
-        for epoch in range(batches):
-            corrupt(words_BT, lengths_B, config, SentenceRandom(index_B, 0, epoch), 10_000)
+        for index_B in indices:
+            corrupt(words_BT, lengths_B, config, SentenceRandom(index_B, seed=0, epoch=0), 10_000)
 
     seconds = medians({"loop": loop, "ours": ours}, repeats)
     what = f"word drop of {batches} batches of {sentences} x {length} words; sentence by sentence in Python"

@@ -55,15 +55,16 @@ class PublishedDAAE(nn.Module):
     def step(self, batch: TokenBatch) -> None:
         """One training step on sentences of one length."""
         size = (len(batch), self.latent_size)
-        losses = self.losses(batch, word_by_word_drop(batch.inputs, self.drop), torch.randn(size), torch.randn(size))
+        seen_TB = word_by_word_drop(batch.inputs.t().contiguous(), self.drop)
+        losses = self.losses(batch, seen_TB, torch.randn(size), torch.randn(size))
         for optimizer, loss in zip((self.optimizer, self.of_discriminator), losses, strict=True):
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             optimizer.step()
 
-    def losses(self, batch: TokenBatch, seen_BT: Tensor, noise_BZ: Tensor, prior_BZ: Tensor) -> tuple[Tensor, Tensor]:
+    def losses(self, batch: TokenBatch, seen_TB: Tensor, noise_BZ: Tensor, prior_BZ: Tensor) -> tuple[Tensor, Tensor]:
         """The autoencoder's loss and the discriminator's."""
-        _, (hidden, _) = self.encoder(self.dropout(self.embedding(seen_BT)).transpose(0, 1))
+        _, (hidden, _) = self.encoder(self.dropout(self.embedding(seen_TB)))
         summary = torch.cat((hidden[-2], hidden[-1]), dim=1)
         z_BZ = self.mean(summary) + torch.exp(0.5 * self.log_variance(summary)) * noise_BZ
         embedded = self.dropout(self.embedding(batch.inputs)) + self.to_embedding(z_BZ)[:, None]
@@ -122,16 +123,16 @@ def plain_logits(model: TextModel, states: Tensor) -> Tensor:
     return nn.functional.linear(states, output.weight, output.bias)
 
 
-def word_by_word_drop(words_BT: Tensor, drop: float) -> Tensor:
-    """(B, T) with words dropped, BOS never, and padded, as text-autoencoders does it: each sentence in Python."""
+def word_by_word_drop(words_TB: Tensor, drop: float) -> Tensor:
+    """(T, B) with words dropped, BOS never, and padded, as text-autoencoders does it: each sentence in Python."""
     rows = []
-    for words_T in words_BT:
-        words = words_T.tolist()
+    for sentence in range(words_TB.shape[1]):
+        words = words_TB[:, sentence].tolist()
         kept = np.random.rand(len(words)) > drop
         kept[0] = True
         rest = [word for place, word in enumerate(words) if kept[place]]
         rows.append(rest + [PAD] * (len(words) - len(rest)))
-    return torch.tensor(rows)
+    return torch.tensor(rows).t().contiguous()
 
 
 def _linear(layer: nn.Linear) -> nn.Linear:

@@ -101,7 +101,7 @@ def test_the_published_step_of_the_daae_has_our_loss_and_gradients() -> None:
     published, batch = PublishedDAAE(model).train(), TokenBatch.from_ids(WORDS)
     random = model.random(batch)
     drawn = [random.normal(stream, SMALL.latent) for stream in ("posterior", "prior")]
-    autoencoder, discriminator = published.losses(batch, batch.inputs, *drawn)
+    autoencoder, discriminator = published.losses(batch, batch.inputs.t(), *drawn)
     ours = model.objective(batch).loss.mean()
     torch.testing.assert_close(ours, autoencoder + discriminator, rtol=1e-5, atol=1e-5)
     found = gradients(model, ours)
@@ -129,10 +129,10 @@ def test_the_published_step_of_the_daae_has_our_loss_and_gradients() -> None:
 
 
 def test_words_are_dropped_as_often_as_asked_and_the_first_token_never() -> None:
-    inputs = torch.full((500, 11), 7)
-    inputs[:, 0] = BOS
+    inputs = torch.full((11, 500), 7)
+    inputs[0] = BOS
     dropped = word_by_word_drop(inputs, 0.3)
-    assert bool((dropped[:, 0] == BOS).all())
+    assert dropped.shape == inputs.shape and bool((dropped[0] == BOS).all())
     assert float((dropped == 7).float().sum() / 5000) == pytest.approx(0.7, abs=0.03)
 
 
