@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -66,10 +67,7 @@ class SentenceRandom:
 
     def _bits(self, stream: str, shape: tuple[int, ...], sample: int, first: int) -> Any:
         """(B, *shape) int64 of 23 random bits, an array or a tensor."""
-        # One after the other, so that no two of them can change places or cancel.
-        key = 0
-        for part in (self.seed, zlib.crc32(stream.encode()), self.epoch, sample):
-            key = _mix(key ^ _mix(part))
+        key = _key(self.seed, stream, self.epoch, sample)
         columns = shape[-1] if shape else 1
         rows = math.prod(shape[:-1])
         if first + rows > 1 << 16 or (columns > 1 << 16 and first + rows > 1):
@@ -88,11 +86,20 @@ class SentenceRandom:
         return _random(counters, key).view(count, *shape)
 
 
+@lru_cache(maxsize=1024)
+def _key(seed: int, stream: str, epoch: int, sample: int) -> int:
+    key = 0
+    # One after the other, so that no two of them can change places or cancel.
+    for part in (seed, zlib.crc32(stream.encode()), epoch, sample):
+        key = _mix(key ^ _mix(part))
+    return key
+
+
 def _random(counter: Any, key: int) -> Any:
     """23 random bits for each counter, an array of uint64 or a tensor of int64, in its place."""
     spare = None if isinstance(counter, Tensor) else np.empty_like(counter)
     counter = _hash(counter, spare)
-    counter ^= _constant(key, counter)
+    counter ^= _constant(key, spare is None)
     counter = _hash(counter, spare)
     counter >>= 64 - BITS - 1
     counter &= (1 << BITS) - 1
@@ -107,24 +114,26 @@ def _mix(value: int) -> int:
 
 
 def _hash(value: Any, spare: Any) -> Any:
-    value += _constant(_GOLDEN, value)
+    of_tensor = spare is None
+    value += _constant(_GOLDEN, of_tensor)
     value ^= _shift(value, 30, spare)
-    value *= _constant(0xBF58476D1CE4E5B9, value)
+    value *= _constant(0xBF58476D1CE4E5B9, of_tensor)
     value ^= _shift(value, 27, spare)
-    value *= _constant(0x94D049BB133111EB, value)
+    value *= _constant(0x94D049BB133111EB, of_tensor)
     value ^= _shift(value, 31, spare)
     return value
 
 
 def _shift(value: Any, bits: int, spare: Any) -> Any:
     """Logical right shift, of an array into another one: that of int64 copies the sign."""
-    if isinstance(value, Tensor):
+    if spare is None:
         return (value >> bits) & ((1 << (64 - bits)) - 1)
-    return np.right_shift(value, np.uint64(bits), out=spare)
+    return np.right_shift(value, _constant(bits, False), out=spare)
 
 
-def _constant(value: int, like: Any) -> Any:
+@lru_cache(maxsize=1024)
+def _constant(value: int, of_tensor: bool) -> Any:
     """64 bits, as the one kind of numbers or the other has them."""
-    if isinstance(like, Tensor):
+    if of_tensor:
         return value - (1 << 64) if value >= 1 << 63 else value
     return np.uint64(value)

@@ -248,7 +248,7 @@ def test_impossible_noise_is_refused_by_name(name: str, value: float) -> None:
 def test_the_words_that_stay_move_to_the_front_on_every_device(move: Any, rate: float) -> None:
     words, lengths = numbered(100)
     dropped = torch.rand(words.shape, generator=torch.Generator().manual_seed(0)) < rate
-    left, counts = move(words, lengths, dropped)
+    left, counts = move(words, dropped)
     flags = zip(words.tolist(), dropped.tolist(), lengths.tolist(), strict=True)
     stay = [[word for word, gone in zip(row[:length], drops, strict=False) if not gone] for row, drops, length in flags]
     assert left.dtype == counts.dtype == torch.int64 and left.shape == words.shape
@@ -257,5 +257,5 @@ def test_the_words_that_stay_move_to_the_front_on_every_device(move: Any, rate: 
 
 
 def test_a_batch_without_sentences_has_none_afterwards() -> None:
-    left, counts = corruption._moved(torch.empty(0, 4).long(), torch.empty(0).long(), torch.empty(0, 4).bool())
+    left, counts = corruption._moved(torch.empty(0, 4).long(), torch.empty(0, 4).bool())
     assert left.shape == (0, 4) and counts.shape == (0,)
