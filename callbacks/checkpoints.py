@@ -86,7 +86,8 @@ class LastCheckpoint(Checkpoint):
         self, dirpath: str | None = None, filename: str = "last", every_n_train_steps: int | None = 1000
     ) -> None:
         every = every_n_train_steps
-        require(every is None or every > 0, f"every_n_train_steps is {every}: give 1 or more, or null for never")
+        wrong = f"LastCheckpoint's every_n_train_steps is {every}: give 1 or more, or null for never"
+        require(every is None or every > 0, wrong)
         self.dirpath = dirpath
         self.filename = filename
         self.every_n_train_steps = every_n_train_steps

@@ -23,8 +23,8 @@ class MatrixProducts:
     """Counts the floating-point operations of the matrix products of a module's linear and recurrent layers.
 
     A weight takes 2 operations for each row (a sentence, or a step of one, padding included), and twice that again for
-    the gradients. Of a recurrent network's constant input, a row is a sentence. Embeddings, activations and the softmax
-    count nothing.
+    the gradients. Of a GRU's constant input, a row is a sentence where it is multiplied once. Embeddings, activations
+    and the softmax count nothing.
 
     Args:
         module: Of which the layers are watched, until `stop`.
@@ -49,9 +49,9 @@ class MatrixProducts:
         again = torch._C._current_graph_task_id() != -1
         passes = 3 if torch.is_grad_enabled() and not again else 1
         products = weights * (rows.numel() // rows.shape[-1])
-        if isinstance(layer, GRU) and len(given) > 2:
-            constant_BC = given[2]
-            products -= 3 * layer.hidden_size * constant_BC.numel() * (rows.shape[1] - 1)
+        at_once = rows.device.type == "cpu" and torch.is_grad_enabled()
+        if at_once and isinstance(layer, GRU) and len(given) > 2 and given[2] is not None:
+            products -= 3 * layer.hidden_size * given[2].numel() * (rows.shape[1] - 1)
         self.operations += 2.0 * passes * products
 
 

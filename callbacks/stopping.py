@@ -28,7 +28,7 @@ class LateEarlyStopping(EarlyStopping):
     def __init__(self, first_epoch: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         for name, value in (("first_epoch", first_epoch), ("patience", self.patience)):
-            require_not_negative(name, value)
+            require_not_negative(f"LateEarlyStopping's {name}", value)
         require_not_negative("LateEarlyStopping's min_delta", kwargs.get("min_delta", 0.0))
         self.first_epoch = first_epoch
 
@@ -72,7 +72,7 @@ class DecayOnPlateau(Callback):
             ("min_lr", min_lr),
             ("stop_below", stop_below),
         ):
-            require_not_negative(name, value)
+            require_not_negative(f"DecayOnPlateau's {name}", value)
         self.factor = factor
         self.patience = patience
         self.first_epoch = first_epoch

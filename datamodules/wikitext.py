@@ -46,6 +46,8 @@ class WikiText2(TextDataModule):
 class WikiText103(WikiText2):
     """The larger one, as Livne et al. (2020) sample it: validation, too, is cut from the hub's training split.
 
+    Its paragraphs of more words than `subset.max_words` are left out after the cut.
+
     Args:
         hub: Where it lies.
         subset: How much is used.

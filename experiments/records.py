@@ -24,6 +24,9 @@ APART = (
 )
 # The modules of our own callbacks that change what is trained; the others measure it.
 TRAINING = ("callbacks.annealing", "callbacks.finite_loss", "callbacks.stopping")
+# Of a record, and of a figure in it.
+KINDS = {"experiment": str, "corpus": str, "seed": int, "sentences": int, "configuration": dict, "settings": dict}
+NUMBERS = ("gap", "sentences", "samples", "neighbors", "threshold")
 
 
 @dataclass(frozen=True)
@@ -93,23 +96,24 @@ def _runs(file: Path) -> list[Run]:
     except ValueError as error:  # no UTF-8, no JSON
         raise UsageError(f"{file} is damaged: {error}") from error
     if isinstance(content, list) and content:
-        return [Run(file, _record(each, file), {}, each.get("settings", {})) for each in content]
+        records = [_record(each, file) for each in content]
+        return [Run(file, each, each.get("configuration", {}), each.get("settings", {})) for each in records]
     return [Run(file.parent, _record(content, file), read_settings(file.with_name("config.yaml")), {})]
 
 
 def _record(record: Any, file: Path) -> dict[str, Any]:
     whole = isinstance(record, dict) and isinstance(record.get("metrics"), dict)
     require(whole and "experiment" in record, f"{file} is damaged: it has no experiment or no metrics")
-    for name, kind in (("experiment", str), ("corpus", str), ("seed", int), ("sentences", int)):
+    for name, kind in KINDS.items():
         require(isinstance(record.get(name, kind()), kind), f"{file} is damaged: its {name} is {record.get(name)!r}")
     for name, figure in record["metrics"].items():
         known = (
             isinstance(figure, dict)
             and isinstance(figure.get("value", ""), int | float | None)
             and isinstance(figure.get("kind"), str)
-            and all(isinstance(figure.get(note, 0), int | float) for note in ("gap", "sentences", "samples"))
+            and all(isinstance(figure.get(note, 0), int | float) for note in NUMBERS)
         )
-        require(known, f"{file}: {name} has no value or does not say of what kind it is; test the run again")
+        require(known, f"{file}: {name} has no value or no kind, as in older versions; test the run again")
     numbers = {name: figure for name, figure in record["metrics"].items() if figure["value"] is not None}
     return record | {"metrics": numbers}
 
@@ -130,7 +134,7 @@ def read_settings(file: Path) -> dict[str, Any]:
 
 def settings_of(content: Mapping[str, Any]) -> dict[str, Any]:
     """What a configuration sets of model, data and trainer that a measured figure may depend on, by dotted names."""
-    parts = ((part, content.get(part)) for part in ("model", "data", "trainer"))
+    parts = ((part, content[part]) for part in ("model", "data", "trainer") if content.get(part) is not None)
     flat = {key: value for part, values in parts for key, value in _leaves(values, part)}
     return {key: value for key, value in flat.items() if not key.startswith(APART)}
 
@@ -167,9 +171,17 @@ def _with_settings(runs: list[Run]) -> list[Run]:
         for key in set().union(*found)
         if any(key not in each or each[key] != found[0].get(key) for each in found)
     }
+    places: dict[str, set[Path]] = defaultdict(set)
+    for run in runs:
+        places[run.record["experiment"]].add(run.folder)
     return [
         replace(run, settings={k: v for k, v in run.configuration.items() if (run.record["experiment"], k) in differ})
         if run.configuration
-        else run
+        else _without_configuration(run, several=len(places[run.record["experiment"]]) > 1)
         for run in runs
     ]
+
+
+def _without_configuration(run: Run, several: bool) -> Run:
+    """A run of an older file of results, which may differ from those of other places in more than it says."""
+    return replace(run, settings={**run.settings, "file": run.folder.stem}) if several and run.folder.is_file() else run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -23,8 +24,14 @@ def run(args: list[str]) -> None:
     options = parser.parse_args(args)
     runs = read_runs(options.runs)
     if options.output is not None:
-        write_json(options.output, [run.record | ({"settings": run.settings} if run.settings else {}) for run in runs])
+        write_json(options.output, [_written(run) for run in runs])
     _print(runs)
+
+
+def _written(run: Run) -> dict[str, Any]:
+    """All that is known of a run, as `read_runs` takes it."""
+    known = {"settings": run.settings, "configuration": run.configuration}
+    return run.record | {name: value for name, value in known.items() if value}
 
 
 def _print(runs: Sequence[Run]) -> None:

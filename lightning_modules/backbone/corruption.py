@@ -18,6 +18,8 @@ from datamodules.errors import require
 from datamodules.vocabulary import BLANK, PAD, SPECIAL_TOKENS, UNK
 from lightning_modules.randomness import SentenceRandom
 
+SHORT = 64  # words, up to which a table of masks is kept
+
 
 @dataclass(frozen=True)
 class CorruptionConfig:
@@ -91,7 +93,9 @@ def _moved(words_BT: Tensor, dropped_BT: Tensor) -> tuple[Tensor, Tensor]:
     kept_BT = (words != PAD) & ~dropped_BT.numpy()
     counts_B = (kept_BT @ np.ones(steps, np.float32)).astype(np.int64)  # far quicker than a sum over short rows
     left_BT = np.full(words.shape, PAD)
-    left_BT[_fronts(steps)[counts_B]] = words[kept_BT]  # both row by row
+    # NumPy is slow over short rows.
+    front_BT = _fronts(steps)[counts_B] if steps <= SHORT else np.arange(steps) < counts_B[:, None]
+    left_BT[front_BT] = words[kept_BT]  # both row by row
     return torch.from_numpy(left_BT), torch.from_numpy(counts_B)
 
 

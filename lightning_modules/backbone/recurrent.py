@@ -51,7 +51,7 @@ class GRU(nn.GRU):
     """An `nn.GRU` that trains in fewer and larger products on CPUs.
 
     PyTorch's makes a gradient of the recurrent weights at each step, and multiplies the weights of an input that is the
-    same at each step, such as z, with it each time; here either is one product.
+    same at each step, such as z, with it each time; here either is one product. It has no second derivatives.
     """
 
     def forward(
@@ -63,12 +63,21 @@ class GRU(nn.GRU):
             x_BTE: The input.
             state_LBH: Before the first step; zeros where it is none.
             constant_BC: The rest of the input, behind x, where that is the same at each step.
+
+        Raises:
+            ValueError: The input has not the features that the network takes.
+            RuntimeError: The state has another shape.
         """
         if not isinstance(x_BTE, Tensor) or x_BTE.device.type != "cpu" or not torch.is_grad_enabled():
             return super().forward(x_BTE if constant_BC is None else beside(x_BTE, constant_BC), state_LBH)
+        features = x_BTE.shape[2] + (0 if constant_BC is None else constant_BC.shape[1])
+        if features != self.input_size:
+            raise ValueError(f"the input has {features} features, the network takes {self.input_size}")
         dtype = self.all_weights[0][0].dtype
+        shape = self.num_layers, len(x_BTE), self.hidden_size
         if state_LBH is None:
-            state_LBH = x_BTE.new_zeros(self.num_layers, len(x_BTE), self.hidden_size, dtype=dtype)
+            state_LBH = x_BTE.new_zeros(shape, dtype=dtype)
+        self.check_hidden_size(state_LBH, shape)
         x_TBE, last = x_BTE.transpose(0, 1), []
         for layer, (state_BH, weights) in enumerate(zip(state_LBH.to(dtype), self.all_weights, strict=True)):
             if layer > 0:

@@ -37,7 +37,7 @@ class NearestNeighborEntropy(Metric):
         self.codes.append(z_BZ)
 
     def compute(self) -> Tensor:
-        """Nats; NaN of no more than k distinct codes."""
+        """Nats; NaN of no more than k distinct codes, or of codes that are no numbers."""
         return nearest_neighbor_entropy(dim_zero_cat(self.codes), self.neighbors)
 
 
@@ -49,7 +49,7 @@ def nearest_neighbor_entropy(z_NZ: Tensor, neighbors: int = 3) -> Tensor:
     """
     z = torch.unique(at_least_float32(z_NZ), dim=0)
     count, size = z.shape
-    if count <= neighbors:
+    if count <= neighbors or not bool(z.isfinite().all()):
         return z_NZ.new_tensor(math.nan)
     distances_N = torch.cat([_distance(chunk, z, neighbors) for chunk in torch.split(z, CHUNK)])
     unit_ball = size * math.log(2)  # of the maximum norm: a cube

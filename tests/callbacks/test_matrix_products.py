@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from callbacks.matrix_products import SIZES, MatrixProducts, matrix_rate
 from datamodules.batch import TokenBatch
 from lightning_modules import LanguageModel
+from lightning_modules.backbone.recurrent import GRU
 
 
 def test_of_linear_layers_they_are_those_that_torch_counts() -> None:
@@ -40,6 +41,19 @@ def test_of_a_recurrent_layer_each_gate_has_two_maps_a_step(kind: type[nn.LSTM] 
     products.operations = 0.0
     network(pack_padded_sequence(x, torch.tensor([4, 2, 1]), batch_first=True))
     assert products.operations == 3 * 2 * gates * 7 * (5 + 7) * 7
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+def test_a_constant_input_of_a_gru_counts_once_a_sentence_where_it_is_multiplied_once(gradients: bool) -> None:
+    network = GRU(5 + 2, 7, batch_first=True)
+    products = MatrixProducts(network)
+    with torch.set_grad_enabled(gradients):
+        network(torch.randn(3, 4, 5), None, torch.randn(3, 2))
+    steps = 3 * 7 * (5 + 7) * 12
+    assert products.operations == (3 * 2 * (steps + 3 * 7 * 2 * 3) if gradients else 2 * (steps + 3 * 7 * 2 * 12))
+    products.operations = 0.0
+    network(torch.randn(3, 4, 7), None, None)
+    assert products.operations == 3 * 2 * 3 * 7 * (7 + 7) * 12
 
 
 def test_what_is_computed_twice_has_its_gradients_counted_once() -> None:

@@ -81,6 +81,36 @@ def test_data_describes_the_corpus(textae: Command, write_corpus: Command, tmp_p
     assert rows["test"][:4] == ["2", "5", "20.00%", "2.50"]
 
 
+def test_runs_of_two_files_are_told_apart_by_their_settings(
+    write_run: Command, textae: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "1000")
+    for seed in range(2):
+        folder = write_run("svae_reviews", seed, {"model": {"init_args": {"lr": seed}}}, nll=(15.0, "upper bound"))
+        textae("results", folder, "--output", f"{seed}.json")
+    printed = textae("results", "0.json", "1.json").out
+    assert "lr=0 (1 seeds)" in printed and "lr=1 (1 seeds)" in printed
+    for seed in range(2):  # as older versions wrote them
+        [record] = json.loads((tmp_path / f"{seed}.json").read_text())
+        (tmp_path / f"{seed}.json").write_text(json.dumps([{k: v for k, v in record.items() if k != "configuration"}]))
+    printed = textae("results", "0.json", "1.json").out
+    assert "file=0 (1 seeds)" in printed and "file=1 (1 seeds)" in printed
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("settings", [1]), ("configuration", 3), ("threshold", "x"), ("neighbors", None)]
+)
+def test_damaged_files_of_results_are_said_to_be(
+    name: str, value: Any, write_run: Command, textae: Command, tmp_path: Path
+) -> None:
+    textae("results", write_run("svae_reviews", 0, active_units=(3.0, "score")), "--output", "all.json")
+    [record] = json.loads((tmp_path / "all.json").read_text())
+    (record if name in ("settings", "configuration") else record["metrics"]["test/active_units"])[name] = value
+    (tmp_path / "all.json").write_text(json.dumps([record]))
+    for command in ("results", "compare"):
+        assert "all.json" in textae(command, "all.json", fails=True).error
+
+
 def test_a_file_of_results_stands_for_its_runs(
     write_run: Command, textae: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -256,6 +256,14 @@ def test_the_words_that_stay_move_to_the_front_on_every_device(move: Any, rate: 
     assert left.tolist() == [row + [PAD] * (STEPS - len(row)) for row in stay]
 
 
+def test_of_long_sentences_the_same_words_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    words, _ = numbered(100)
+    dropped = torch.rand(words.shape, generator=torch.Generator().manual_seed(0)) < 0.4
+    short = corruption._moved(words, dropped)
+    monkeypatch.setattr(corruption, "SHORT", 0)
+    assert all(torch.equal(left, right) for left, right in zip(short, corruption._moved(words, dropped), strict=True))
+
+
 def test_a_batch_without_sentences_has_none_afterwards() -> None:
     left, counts = corruption._moved(torch.empty(0, 4).long(), torch.empty(0, 4).bool())
     assert left.shape == (0, 4) and counts.shape == (0,)

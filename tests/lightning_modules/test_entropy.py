@@ -54,6 +54,13 @@ def test_equal_codes_count_once_and_too_few_give_no_number() -> None:
     assert math.isfinite(float(nearest_neighbor_entropy(z[:4], 3)))
 
 
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+def test_of_codes_that_are_no_numbers_it_is_none(wrong: float) -> None:
+    z = normal(50, 3)
+    z[7, 1] = wrong
+    assert math.isnan(float(nearest_neighbor_entropy(z)))
+
+
 def test_batches_and_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     z = normal(150, 3)
     expected = float(nearest_neighbor_entropy(z, 2))

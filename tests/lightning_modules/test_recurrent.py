@@ -117,6 +117,16 @@ def test_mixed_precision_is_at_least_as_near_as_pytorchs(dtype: torch.dtype) -> 
     assert 1e-5 < distances[0] < 1.2 * distances[1] < 0.05
 
 
+def test_what_does_not_fit_is_refused() -> None:
+    ours, _ = both(constant=C)
+    x, _, constant = (tensor.float() for tensor in given())
+    for inputs in ((x,), (x, None, constant[:, :1]), (torch.cat((x, x), 2), None, constant)):
+        with pytest.raises(ValueError, match=f"features, the network takes {E + C}"):
+            ours(*inputs)
+    with pytest.raises(RuntimeError, match="hidden size"):
+        ours(x, torch.zeros(1, 1, H), constant)
+
+
 def test_frozen_weights_have_no_gradient() -> None:
     ours, _ = both()
     x = given()[0].float().detach().requires_grad_()
