@@ -111,13 +111,17 @@ def test_parts_and_their_weights_stay_within_the_memory(
     assert rows == 1 or 4e-6 * (alive + laid_out) <= memory
 
 
+@pytest.mark.parametrize("normalized", [1, 40, 10**9])
 @pytest.mark.parametrize("logits", [1, 40, 10**9])
-def test_logits_are_made_in_parts_where_there_are_no_gradients(logits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_logits_are_made_in_parts_where_there_are_no_gradients(
+    logits: int, normalized: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = small(SentenceVAE).eval()
     z = torch.randn(len(BATCH), model.latent_size, generator=torch.Generator().manual_seed(0))
     whole = model.token_nll(BATCH, z)
     assert whole.requires_grad
     monkeypatch.setitem(backbone.LOGITS_AT_ONCE, "cpu", logits)
+    monkeypatch.setattr(backbone, "NORMALIZED_AT_ONCE", normalized)
     sizes: list[int] = []
     output = model.backbone.decoder.logits
     monkeypatch.setattr(model.backbone.decoder, "logits", lambda states: sizes.append(len(states)) or output(states))
