@@ -73,6 +73,7 @@ def _measured(runs: Sequence[Run], conventions: Sequence[str]) -> dict[str, list
 def _row(corpus: str, title: str, runs: Sequence[Run], conventions: Sequence[str]) -> Row:
     figures: list[Figure] = []
     notes: list[str] = []
+    below: list[str] = []
     for name, quantity in QUANTITIES.items():
         found = _found(runs, name)
         if name in INSTEAD and any(figure.quantity == quantity for figure in figures):
@@ -84,11 +85,13 @@ def _row(corpus: str, title: str, runs: Sequence[Run], conventions: Sequence[str
             if gaps:
                 figures.append(_figure(GAP, kind, convention, gaps))
         if any(figure.get("below_floor") for figure in found):
-            notes.append(f"{name} is below the entropy floor: no likelihood")
+            below.append(name)
         if name == "melbo" and found:
             notes.append(melbo_note(*sorted({figure["sentences"] for figure in found if "sentences" in figure})))
         notes += _of_what(name, found, runs)
     notes = list(dict.fromkeys(notes))
+    if below:
+        notes.append(f"below the entropy floor, so no likelihood: {', '.join(below)}")
     figures += _in_other_conventions(runs, conventions)
     if len({run.record.get("seed") for run in runs}) < len(runs):
         notes.append("several runs of one seed")
