@@ -14,6 +14,7 @@ from datamodules.batch import TokenBatch
 from datamodules.vocabulary import BOS, UNK
 from lightning_modules import Autoencoder
 from lightning_modules.backbone.decoder import Decoder, DecoderConfig
+from lightning_modules.backbone.recurrent import Cell
 
 
 def shown_inputs(made: Autoencoder, batch: TokenBatch, monkeypatch: pytest.MonkeyPatch) -> Tensor:
@@ -56,16 +57,20 @@ def test_word_dropout_does_not_depend_on_companions(monkeypatch: pytest.MonkeyPa
         assert torch.equal(alone, together[row : row + 1, : alone.shape[1]])
 
 
-def test_input_dropout_drops_features_of_z_and_of_embeddings_alike_and_in_training_only() -> None:
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_input_dropout_drops_features_of_z_and_of_embeddings_alike_and_in_training_only(cell: Cell) -> None:
     torch.manual_seed(0)
-    config = DecoderConfig(hidden_size=4, latent=("concat",), input_dropout=0.25)
+    config = DecoderConfig(cell=cell, hidden_size=4, latent=("concat",), input_dropout=0.25)
     decoder = Decoder(config, nn.Embedding(9, 300), 100)
     nn.init.ones_(decoder.embedding.weight)
-    seen = decoder._embed(torch.full((20, 5), 6), torch.ones(20, 100))
-    for part in (seen[..., :300], seen[..., 300:]):
+    seen: list[Tensor] = []
+    decoder.network.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    decoder(torch.full((20, 5), 6), torch.ones(20, 100))
+    for part in (seen[0][..., :300], seen[0][..., 300:]):
         share = float((part == 0).float().mean())
         assert abs(share - 0.25) < 4 * (0.25 * 0.75 / part.numel()) ** 0.5
-    assert bool((decoder.eval()._embed(torch.full((2, 5), 6), torch.ones(2, 100)) == 1).all())
+    decoder.eval()(torch.full((2, 5), 6), torch.ones(2, 100))
+    assert seen[1].shape == (2, 5, 400) and bool((seen[1] == 1).all())
 
 
 def test_output_dropout_is_on_the_states_and_in_training_only() -> None:
