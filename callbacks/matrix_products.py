@@ -49,8 +49,8 @@ class MatrixProducts:
         again = torch._C._current_graph_task_id() != -1
         passes = 3 if torch.is_grad_enabled() and not again else 1
         products = weights * (rows.numel() // rows.shape[-1])
-        at_once = rows.device.type == "cpu" and torch.is_grad_enabled()
-        if at_once and isinstance(layer, GRU) and len(given) > 2 and given[2] is not None:
+        with_constant = len(given) > 2 and given[2] is not None
+        if with_constant and isinstance(layer, GRU) and layer.takes_own_steps(rows):
             products -= 3 * layer.hidden_size * given[2].numel() * (rows.shape[1] - 1)
         self.operations += 2.0 * passes * products
 

@@ -68,7 +68,7 @@ class GRU(nn.GRU):
             ValueError: The input has not the features that the network takes.
             RuntimeError: The state has another shape.
         """
-        if not isinstance(x_BTE, Tensor) or x_BTE.device.type != "cpu" or not torch.is_grad_enabled():
+        if not self.takes_own_steps(x_BTE):
             return super().forward(x_BTE if constant_BC is None else beside(x_BTE, constant_BC), state_LBH)
         features = x_BTE.shape[2] + (0 if constant_BC is None else constant_BC.shape[1])
         if features != self.input_size:
@@ -85,6 +85,11 @@ class GRU(nn.GRU):
             x_TBE = _layer(x_TBE, state_BH, weights, constant_BC if layer == 0 else None)
             last.append(x_TBE[-1])
         return x_TBE.transpose(0, 1), torch.stack(last)
+
+    @staticmethod
+    def takes_own_steps(x_BTE: Any) -> bool:
+        """Whether an input is read by our steps: on a CPU, with gradients, and not packed."""
+        return isinstance(x_BTE, Tensor) and x_BTE.device.type == "cpu" and torch.is_grad_enabled()
 
 
 def beside(x_BTE: Tensor, constant_BC: Tensor) -> Tensor:
