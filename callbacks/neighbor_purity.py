@@ -20,14 +20,14 @@ class NeighborPurity(Callback):
     Nothing is done for a language model.
 
     Args:
-        k: Neighbours.
+        neighbors: k.
         sentences: Sentences, at most; drawn from the split.
     """
 
-    def __init__(self, k: int = 10, sentences: int = 5000) -> None:
-        require(k > 0, f"NeighborPurity's k is {k}: give a positive number of neighbours")
+    def __init__(self, neighbors: int = 10, sentences: int = 5000) -> None:
+        require(neighbors > 0, f"NeighborPurity's neighbors is {neighbors}: give 1 or more")
         require(sentences > 0, f"NeighborPurity's sentences is {sentences}: give 1 or more")
-        self.k = k
+        self.neighbors = neighbors
         self.sentences = sentences
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -41,7 +41,10 @@ class NeighborPurity(Callback):
         split = corpus_of(trainer).split("test")
         require(split.labels is not None, "NeighborPurity needs a corpus with labels: take it out of trainer.callbacks")
         count = min(self.sentences, len(split))
-        require(count > self.k, f"NeighborPurity's k is {self.k}, but there are only {count} sentences: lower it")
+        require(
+            count > self.neighbors,
+            f"NeighborPurity's neighbors is {self.neighbors}, but there are only {count} sentences: lower it",
+        )
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Computes and logs the figure."""
@@ -49,12 +52,13 @@ class NeighborPurity(Callback):
             return
         means_BZ, labels_B = labelled_means(trainer, pl_module, "test", self.sentences)
         assert labels_B is not None
-        log_figure(pl_module, "knn_purity", knn_purity(means_BZ, labels_B, self.k), sentences=len(labels_B))
+        purity = knn_purity(means_BZ, labels_B, self.neighbors)
+        log_figure(pl_module, "knn_purity", purity, sentences=len(labels_B), neighbors=self.neighbors)
 
 
-def knn_purity(z_BZ: Tensor, labels_B: Tensor, k: int) -> float:
-    """The mean share of each point's k nearest other points that have its label."""
+def knn_purity(z_BZ: Tensor, labels_B: Tensor, neighbors: int) -> float:
+    """The mean share of each point's nearest other points that have its label."""
     # The other way to compute distances loses those between near points that lie far from the origin.
     distances = torch.cdist(z_BZ, z_BZ, compute_mode="donot_use_mm_for_euclid_dist").fill_diagonal_(float("inf"))
-    nearest = distances.topk(k, dim=1, largest=False).indices
+    nearest = distances.topk(neighbors, dim=1, largest=False).indices
     return float((labels_B[nearest] == labels_B[:, None]).float().mean())

@@ -40,26 +40,29 @@ class NeighborhoodRecall(Callback):
     Args:
         sentences: Sentences, at most; drawn from the split, they are also those among which neighbours are sought.
         neighbors: Neighbours in text of each sentence.
-        ks: Numbers of neighbours in z; those that are not below the number of sentences are left out.
+        latent_neighbors: Numbers of neighbours in z; those that are not below the number of sentences are left out.
 
     Raises:
         UsageError: The library rapidfuzz, which computes edit distances, is not installed.
     """
 
     def __init__(
-        self, sentences: int = 10_000, neighbors: int = 10, ks: tuple[int, ...] = tuple(range(10, 101, 10))
+        self,
+        sentences: int = 10_000,
+        neighbors: int = 10,
+        latent_neighbors: tuple[int, ...] = tuple(range(10, 101, 10)),
     ) -> None:
         require(sentences > 1, f"NeighborhoodRecall's sentences is {sentences}: give 2 or more")
         require(neighbors > 0, f"NeighborhoodRecall's neighbors is {neighbors}: give 1 or more")
         require(
-            len(ks) > 0 and min(ks) > 0,
-            f"NeighborhoodRecall's ks is {list(ks)}: give one or more positive numbers of neighbours",
+            len(latent_neighbors) > 0 and min(latent_neighbors) > 0,
+            f"NeighborhoodRecall's latent_neighbors is {list(latent_neighbors)}: give one or more positive numbers",
         )
         installed = find_spec("rapidfuzz") is not None
         require(installed, 'NeighborhoodRecall needs the library rapidfuzz: pip install "textae[studies]"')
         self.sentences = sentences
         self.neighbors = neighbors
-        self.ks = sorted(set(ks))
+        self.latent_neighbors = sorted(set(latent_neighbors))
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Checks, before anything is measured, that there are enough sentences.
@@ -68,11 +71,12 @@ class NeighborhoodRecall(Callback):
             UsageError: Fewer than neighbours are asked for.
         """
         count = min(self.sentences, len(corpus_of(trainer).split("test")))
-        least = max(self.neighbors, min(self.ks))
+        least = max(self.neighbors, min(self.latent_neighbors))
         enough = count > least or not isinstance(pl_module, TextAutoencoder)
         require(
             enough,
-            f"NeighborhoodRecall asks for {least} neighbours of {count} test sentences: lower its neighbors or ks",
+            f"NeighborhoodRecall asks for {least} neighbours of {count} test sentences: lower its neighbors, or its "
+            "latent_neighbors",
         )
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -83,7 +87,7 @@ class NeighborhoodRecall(Callback):
         rows = np.random.default_rng(0).permutation(draw_rows(trainer, "test", self.sentences))
         batches = list(batches_of(trainer, pl_module, "test", rows))
         near_NM = edit_neighbors([words for batch in batches for words in _words(batch)], self.neighbors)
-        ks = [k for k in self.ks if k < len(rows)]
+        ks = [k for k in self.latent_neighbors if k < len(rows)]
         recall = latent_recall(posterior_means(pl_module, batches), near_NM, ks)
         for k, value in zip(ks, recall, strict=True):
             log_figure(pl_module, f"neighborhood_recall_{k}", value, sentences=len(rows), neighbors=self.neighbors)

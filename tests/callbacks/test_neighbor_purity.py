@@ -60,7 +60,7 @@ def test_of_a_model(model: Any, corpus: Make, trainer: Make, means: Make, test_s
     grammar = corpus().grammar
     labels = [2 * sentiment + tense for sentiment, tense in map(grammar.labels, test_sentences)]
     expected = brute_force(means(model, test_sentences), labels, 7)
-    [figures] = trainer(NeighborPurity(k=7)).test(model, datamodule=corpus(), verbose=False)
+    [figures] = trainer(NeighborPurity(neighbors=7)).test(model, datamodule=corpus(), verbose=False)
     assert figures["test/knn_purity"] == pytest.approx(expected, abs=1e-3)  # a tie in float32 moves one neighbour
     assert 0.25 < expected < 1
 
@@ -68,12 +68,12 @@ def test_of_a_model(model: Any, corpus: Make, trainer: Make, means: Make, test_s
 def test_what_it_cannot_measure(fresh: Make, folder: Make, trainer: Make) -> None:
     data = folder(["a b", "b a", "a"])
     with pytest.raises(UsageError, match="labels"):
-        trainer(NeighborPurity(k=1)).test(fresh(data.vocabulary_json), datamodule=data, verbose=False)
+        trainer(NeighborPurity(neighbors=1)).test(fresh(data.vocabulary_json), datamodule=data, verbose=False)
     data = folder(["a b", "b a", "a"], labels=[0, 1, 1])
-    with pytest.raises(UsageError, match=r"k is 3.*3 sentences"):
-        trainer(NeighborPurity(k=3)).test(fresh(data.vocabulary_json), datamodule=data, verbose=False)
-    trainer(NeighborPurity(k=2)).test(fresh(data.vocabulary_json), datamodule=data, verbose=False)
+    with pytest.raises(UsageError, match=r"neighbors is 3.*3 sentences"):
+        trainer(NeighborPurity(neighbors=3)).test(fresh(data.vocabulary_json), datamodule=data, verbose=False)
+    trainer(NeighborPurity(neighbors=2)).test(fresh(data.vocabulary_json), datamodule=data, verbose=False)
     with pytest.raises(UsageError, match="0"):
-        NeighborPurity(k=0)
+        NeighborPurity(neighbors=0)
     words = small(LanguageModel, vocabulary=data.vocabulary_json)
-    trainer(NeighborPurity(k=3)).test(words, datamodule=data, verbose=False)  # has nothing that could be measured
+    trainer(NeighborPurity(neighbors=3)).test(words, datamodule=data, verbose=False)  # has no latent

@@ -135,7 +135,7 @@ def test_of_a_model(
     shuffled = [test_sentences[row] for row in np.random.default_rng(0).permutation(rows)]
     near = nearest_in_text([sentence.split() for sentence in shuffled], 5)
     latents = means(model, shuffled)
-    testing = trainer(NeighborhoodRecall(sentences, neighbors=5, ks=(20, 3, 10)))
+    testing = trainer(NeighborhoodRecall(sentences, neighbors=5, latent_neighbors=(20, 3, 10)))
     [figures] = testing.test(model, datamodule=corpus(), verbose=False)
     logged = {
         int(name.rsplit("_", 1)[1]): value
@@ -159,20 +159,24 @@ def test_of_short_sentences(fresh: Make, folder: Make, trainer: Make, means: Mak
     model = fresh(data.vocabulary_json).eval()
     shuffled = [sentences[row] for row in np.random.default_rng(0).permutation(len(sentences))]
     expected = recall(means(model, shuffled), nearest_in_text([sentence.split() for sentence in shuffled], 7), 9)
-    [figures] = trainer(NeighborhoodRecall(neighbors=7, ks=(9,))).test(model, datamodule=data, verbose=False)
+    [figures] = trainer(NeighborhoodRecall(neighbors=7, latent_neighbors=(9,))).test(
+        model, datamodule=data, verbose=False
+    )
     assert figures["test/neighborhood_recall_9"] == pytest.approx(expected, abs=1e-6)
 
 
 def test_figures_have_meanings() -> None:
-    assert {f"neighborhood_recall_{k}" for k in NeighborhoodRecall().ks} <= QUANTITIES.keys()
+    assert {f"neighborhood_recall_{k}" for k in NeighborhoodRecall().latent_neighbors} <= QUANTITIES.keys()
 
 
 def test_of_a_small_split_the_ks_that_fit(model: Any, corpus: Make, trainer: Make) -> None:
     """Of 90 sentences each has 89 others."""
-    [figures] = trainer(NeighborhoodRecall(ks=(10, 80, 90, 100))).test(model, datamodule=corpus(), verbose=False)
+    [figures] = trainer(NeighborhoodRecall(latent_neighbors=(10, 80, 90, 100))).test(
+        model, datamodule=corpus(), verbose=False
+    )
     measured = {name for name in figures if name.startswith("test/neighborhood") and name[-1].isdigit()}
     assert measured == {"test/neighborhood_recall_10", "test/neighborhood_recall_80"}
-    for options in ({"ks": (90, 100)}, {"neighbors": 90}):
+    for options in ({"latent_neighbors": (90, 100)}, {"neighbors": 90}):
         with pytest.raises(UsageError, match="90 neighbours of 90 test sentences"):
             trainer(NeighborhoodRecall(**options)).test(model, datamodule=corpus(), verbose=False)
 
@@ -185,7 +189,9 @@ def test_nothing_is_done_for_a_language_model(corpus: Make, trainer: Make, tmp_p
     assert not (tmp_path / "plots").exists()
 
 
-@pytest.mark.parametrize("options", [{"sentences": 1}, {"neighbors": 0}, {"ks": ()}, {"ks": (10, 0)}])
+@pytest.mark.parametrize(
+    "options", [{"sentences": 1}, {"neighbors": 0}, {"latent_neighbors": ()}, {"latent_neighbors": (10, 0)}]
+)
 def test_impossible_options_are_refused_by_name(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=next(iter(options))):
         NeighborhoodRecall(**options)

@@ -18,7 +18,7 @@ from datamodules.errors import UsageError
     ("make", "arguments"),
     [
         (callbacks.NeighborPurity, {"sentences": 0}),
-        (callbacks.NeighborPurity, {"k": 0}),
+        (callbacks.NeighborPurity, {"neighbors": 0}),
         (callbacks.LatentMap, {"sentences": -1}),
         (callbacks.Interpolations, {"pairs": -1}),
         (callbacks.Interpolations, {"steps": 1}),
