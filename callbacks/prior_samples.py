@@ -11,10 +11,9 @@ from callbacks.tables import log_table
 from datamodules import Reviews
 from datamodules.errors import require
 from lightning_modules import TextAutoencoder, TextModel
-from lightning_modules.decoding.decode import decode
+from lightning_modules.decoding.decode import DecodingConfig, decode
 from lightning_modules.decoding.prior import stretched
-from lightning_modules.decoding.search import evaluating, greedy, sample
-from lightning_modules.decoding.text import to_text
+from lightning_modules.decoding.search import evaluating
 from lightning_modules.randomness import SentenceRandom
 
 
@@ -43,32 +42,32 @@ class PriorSamples(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Shows some samples."""
         if trainer.is_global_zero and not trainer.sanity_checking:
-            self._show(trainer, pl_module, *self._write(pl_module, self.shown))
+            assert isinstance(pl_module, TextModel)
+            _show(trainer, self._write(pl_module, self.shown))
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Shows some samples and has the grammar judge them, where there is one."""
         if not trainer.is_global_zero:
             return
-        corpus = corpus_of(trainer)
-        judged = isinstance(corpus, Reviews)
-        decoded, sampled = self._write(pl_module, self.count if judged else self.shown)
-        self._show(trainer, pl_module, decoded[: self.shown], sampled[: self.shown])
-        if isinstance(corpus, Reviews):
-            for name, sentences in (("prior_grammatical", decoded), ("prior_grammatical_sampled", sampled)):
-                share = sum(map(corpus.grammar.is_grammatical, sentences)) / len(sentences)
-                log_figure(pl_module, name, share, sentences=len(sentences))
-
-    def _write(self, pl_module: LightningModule, count: int) -> tuple[list[str], list[str]]:
         assert isinstance(pl_module, TextModel)
-        random = SentenceRandom(torch.arange(count, device=pl_module.device), pl_module.seed, -1)
-        z_BZ = pl_module.prior_latents(random)
-        return to_text(pl_module, greedy(pl_module, z_BZ)), to_text(pl_module, sample(pl_module, z_BZ, random))
+        corpus = corpus_of(trainer)
+        written = self._write(pl_module, self.count if isinstance(corpus, Reviews) else self.shown)
+        _show(trainer, {way: sentences[: self.shown] for way, sentences in written.items()})
+        if isinstance(corpus, Reviews):
+            for name, way in (("prior_grammatical", "greedy"), ("prior_grammatical_sampled", "sampled")):
+                share = sum(map(corpus.grammar.is_grammatical, written[way])) / len(written[way])
+                log_figure(pl_module, name, share, sentences=len(written[way]))
 
-    def _show(self, trainer: Trainer, model: LightningModule, decoded: list[str], sampled: list[str]) -> None:
-        columns = {"greedy": decoded, "sampled": sampled}
+    def _write(self, model: TextModel, count: int) -> dict[str, list[str]]:
+        random = SentenceRandom(torch.arange(count, device=model.device), model.seed, -1)
+        with evaluating(model):
+            z_BZ = model.prior_latents(random)
+        sampling = DecodingConfig(temperature=1.0)
+        written = {"greedy": decode(model, z_BZ), "sampled": decode(model, z_BZ, sampling, random)}
         if isinstance(model, TextAutoencoder):
-            random = SentenceRandom(torch.arange(len(decoded), device=model.device), model.seed, -1)
-            with evaluating(model):
-                z_BZ = stretched(model.prior_latents(random), self.stretch, model.seed)
-            columns["stretched"] = decode(model, z_BZ)
-        log_table(trainer, "prior", list(columns), list(zip(*columns.values(), strict=True)))
+            written["stretched"] = decode(model, stretched(z_BZ[: self.shown], self.stretch, model.seed))
+        return written
+
+
+def _show(trainer: Trainer, written: dict[str, list[str]]) -> None:
+    log_table(trainer, "prior", list(written), list(zip(*written.values(), strict=True)))
