@@ -53,11 +53,10 @@ class CrossHistograms(Callback):
         batch = read_batch(trainer, pl_module, "test", draw_rows(trainer, "test", self.sentences))
         with evaluating(pl_module):
             posterior = pl_module.encode(batch)
-            latents = range(pl_module.latents_per_sentence)
-            z_SLZ = torch.stack([pl_module.sample_latent(batch, posterior, sample) for sample in latents], dim=1)
-            tables = {"decoder": decoder_table(pl_module, batch, z_SLZ, self.memory)}
+            z = pl_module.draw_latents(posterior, pl_module.random(batch))
+            tables = {"decoder": decoder_table(pl_module, batch, z, self.memory)}
             if pl_module.stochastic:
-                tables["encoder"] = encoder_table(posterior, z_SLZ[:, 0])
+                tables["encoder"] = encoder_table(posterior, z if z.dim() == 2 else z[:, 0])
         for name, table_SS in tables.items():
             log_figure(pl_module, f"{name}_confusion", confusion(table_SS), sentences=len(batch))
         file = run_folder(trainer, "plots", "cross_histograms.png")
@@ -65,14 +64,14 @@ class CrossHistograms(Callback):
         log_picture(trainer, "cross_histograms", file)
 
 
-def decoder_table(model: TextAutoencoder, batch: TokenBatch, z_SLZ: Tensor, memory: float) -> Tensor:
-    """(S, S) log p(x_i|z_j) in row i and column j, nats; as many sentences at a time as the memory allows."""
+def decoder_table(model: TextAutoencoder, batch: TokenBatch, z: Tensor, memory: float) -> Tensor:
+    """(S, S) log p(x_i|z_j) in row i and column j, nats, of z (S, Z) or (S, L, Z); as many at a time as fit."""
     rows = max(1, rows_within(memory, model, batch.targets.shape[1]) // len(batch))
     columns = []
-    for some_sLZ in torch.split(z_SLZ, rows):
-        z = some_sLZ.repeat_interleave(len(batch), dim=0)  # latent j with every sentence, then latent j + 1
-        nll_N = model.reconstruction(batch.tiled(len(some_sLZ)), z if z.shape[1] > 1 else z[:, 0])
-        columns.append(-nll_N.view(len(some_sLZ), -1).T)
+    for some in torch.split(z, rows):
+        # Latent j with every sentence, then latent j + 1.
+        nll_N = model.reconstruction(batch.tiled(len(some)), some.repeat_interleave(len(batch), dim=0))
+        columns.append(-nll_N.view(len(some), -1).T)
     return torch.cat(columns, dim=1)
 
 

@@ -1,7 +1,4 @@
-"""How well a model writes: reconstructions and new sentences.
-
-B sentences, L latents of a sentence, Z latent size.
-"""
+"""How well a model writes: reconstructions and new sentences. B sentences, Z latent size."""
 
 from __future__ import annotations
 
@@ -12,17 +9,16 @@ import numpy as np
 import torch
 from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 from pytorch_lightning import Callback, LightningModule, Trainer
-from torch import Tensor
 from torchmetrics import MetricCollection
 
 from callbacks.attached import corpus_of
-from callbacks.latents import CHUNK, draw_rows
+from callbacks.latents import draw_rows
 from callbacks.measured import log_figure
 from datamodules.batch import TokenBatch
 from datamodules.bucketing import BatchRows
 from datamodules.errors import require
 from lightning_modules import TextAutoencoder, TextModel
-from lightning_modules.backbone.posterior import Gaussian
+from lightning_modules.decoding.decode import DecodingConfig, decode
 from lightning_modules.decoding.search import evaluating, greedy, sample
 from lightning_modules.decoding.text import batch_text, to_text
 from lightning_modules.metrics.bleu import ORDERS, CorpusBleu, CorpusBleuError
@@ -122,20 +118,17 @@ def reconstructions(model: TextAutoencoder, batch: TokenBatch) -> dict[str, list
         posterior, random = model.encode(batch), model.random(batch)
         for way in _ways(model):
             how, start = way.split("_")
-            z = posterior.mean if start == "mean" else _drawn(model, batch, posterior)
+            z = posterior.mean if start == "mean" else model.draw_latents(posterior, random)
             written[way] = to_text(model, greedy(model, z) if how == "greedy" else sample(model, z, random))
     return written
 
 
 def prior_sentences(model: TextModel, count: int) -> list[str]:
     """Sentences sampled from latents of the prior, each a function of the model's seed and its number alone."""
-    written = []
-    for start in range(0, count, CHUNK):
-        rows = torch.arange(start, min(start + CHUNK, count), device=model.device)
-        random = SentenceRandom(rows, model.seed, -1)
-        with evaluating(model):
-            written += to_text(model, sample(model, model.prior_latents(random), random))
-    return written
+    random = SentenceRandom(torch.arange(count, device=model.device), model.seed, -1)
+    with evaluating(model):
+        z_BZ = model.prior_latents(random)
+    return decode(model, z_BZ, DecodingConfig(temperature=1.0), random)
 
 
 def distinct(sentences: Sequence[str], order: int) -> float:
@@ -159,10 +152,3 @@ def _ways(model: LightningModule) -> list[str]:
         return []
     starts = ("mean", "posterior") if model.stochastic else ("mean",)
     return [f"{how}_{start}" for start in starts for how in ("greedy", "sampled")]
-
-
-def _drawn(model: TextAutoencoder, batch: TokenBatch, posterior: Gaussian) -> Tensor:
-    """(B, Z) drawn from the posterior, (B, L, Z) where the decoder is told of several latents."""
-    count = model.latents_per_sentence
-    z_BLZ = torch.stack([model.sample_latent(batch, posterior, draw) for draw in range(count)], dim=1)
-    return z_BLZ if count > 1 else z_BLZ[:, 0]

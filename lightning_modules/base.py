@@ -1,9 +1,10 @@
-"""The base of every family with a latent: an encoder beside the decoder. B sentences, Z latent size."""
+"""Every family with a latent: an encoder beside the decoder. B sentences, L latents of each, Z latent size."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from datamodules.batch import TokenBatch
@@ -17,6 +18,7 @@ from lightning_modules.backbone.model import Backbone
 from lightning_modules.backbone.posterior import Gaussian, PosteriorConfig
 from lightning_modules.backbone.views import encoder_view, sentence_words
 from lightning_modules.optimization import OptimizerConfig
+from lightning_modules.randomness import SentenceRandom
 from lightning_modules.text_model import TextModel, configured
 
 
@@ -84,6 +86,26 @@ class TextAutoencoder(TextModel):
     def sample_latent(self, batch: TokenBatch, posterior: Gaussian, sample: int = 0) -> Tensor:
         """(B, Z), drawn from the posterior."""
         return posterior.sample(self.random(batch).normal("posterior", self.latent_size, sample=sample))
+
+    def draw_latents(self, posterior: Gaussian, random: SentenceRandom, stream: str = "posterior") -> Tensor:
+        """What the decoder is told of each sentence in evaluation.
+
+        Args:
+            posterior: Of the sentences.
+            random: Their random numbers.
+            stream: What the draws are for.
+
+        Returns:
+            (B, Z) drawn from the posterior, (B, L, Z) where the decoder is told of several latents; of a model without
+            a posterior density its mean.
+        """
+        if not self.stochastic:
+            return posterior.mean
+        draws = [
+            posterior.sample(random.normal(stream, self.latent_size, sample=number))
+            for number in range(self.latents_per_sentence)
+        ]
+        return draws[0] if len(draws) == 1 else torch.stack(draws, dim=1)
 
     def predict_step(self, batch: TokenBatch, batch_idx: int) -> Gaussian:
         """q(z|x) of each sentence."""

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from datamodules.errors import require
 from datamodules.vocabulary import UNK
-from lightning_modules.backbone.posterior import Gaussian
 from lightning_modules.base import TextAutoencoder
 from lightning_modules.decoding.decode import DecodingConfig, decode
 from lightning_modules.decoding.encoding import encode_text
@@ -43,9 +42,13 @@ def answer_distances(model: TextAutoencoder, questions: Sequence[str], answers: 
     )
     unknown = encode_text(model, _unanswered(model, questions, counts))
     random = SentenceRandom(torch.arange(len(counts), device=model.device), seed, -1)
-    moved_NZ = _drawn(model, unknown, random, "question") - _drawn(model, known, random, "answer")
-    scale = unknown.std.double() if model.stochastic else 1.0
-    return torch.linalg.vector_norm(moved_NZ.double() / scale, dim=1)
+    if not model.stochastic:
+        return torch.linalg.vector_norm((unknown.mean - known.mean).double(), dim=1)
+    z_NZ, z_unk_NZ = (
+        posterior.sample(random.normal(stream, model.latent_size))
+        for posterior, stream in ((known, "answer"), (unknown, "question"))
+    )
+    return torch.linalg.vector_norm((z_unk_NZ - z_NZ).double() / unknown.std.double(), dim=1)
 
 
 def written_answers(
@@ -70,7 +73,7 @@ def written_answers(
     require(known, f"{MARK} is no word of the model's, so it can write no answer: take one of questions and answers")
     posterior = encode_text(model, _unanswered(model, questions, [words] * len(questions)))
     random = SentenceRandom(torch.arange(len(questions), device=model.device), seed, -1)
-    texts = decode(model, _drawn(model, posterior, random, "question"), decoding, random)
+    texts = decode(model, model.draw_latents(posterior, random, "question"), decoding, random)
     # Of a text with spaces at both ends a mark may be the first word, or the last.
     return [" ".join(TAG.sub(" ", f" {text} ".partition(f" {MARK} ")[2]).split()) for text in texts]
 
@@ -82,9 +85,3 @@ def _asked(question: str) -> str:
 def _unanswered(model: TextAutoencoder, questions: Sequence[str], counts: Sequence[int]) -> list[str]:
     unknown = str(model.vocabulary.id_to_token(UNK))
     return [" ".join([_asked(question), *[unknown] * count]) for question, count in zip(questions, counts, strict=True)]
-
-
-def _drawn(model: TextAutoencoder, posterior: Gaussian, random: SentenceRandom, stream: str) -> Tensor:
-    if not model.stochastic:
-        return posterior.mean
-    return posterior.sample(random.normal(stream, model.latent_size))

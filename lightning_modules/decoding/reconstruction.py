@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from datamodules.errors import require
@@ -53,17 +52,8 @@ def reconstructions(
     for number in range(samples):
         own = replace(random, epoch=-1 - number)
         name = "sample" if samples == 1 else f"sample {number + 1}"
-        ways[name] = decode(model, _draw(model, posterior, own, "posterior"), decoding, own)
+        ways[name] = decode(model, model.draw_latents(posterior, own), decoding, own)
     if perturbation is not None:
         wider = Gaussian(posterior.mean, posterior.log_variance + 2 * math.log(perturbation))
-        ways["perturbed"] = decode(model, _draw(model, wider, random, "perturbation"), decoding, random)
+        ways["perturbed"] = decode(model, model.draw_latents(wider, random, "perturbation"), decoding, random)
     return ways
-
-
-def _draw(model: TextAutoencoder, posterior: Gaussian, random: SentenceRandom, stream: str) -> Tensor:
-    """(B, Z), or (B, L, Z) where the decoder is told of several latents."""
-    draws = [
-        posterior.sample(random.normal(stream, model.latent_size, sample=number))
-        for number in range(model.latents_per_sentence)
-    ]
-    return draws[0] if len(draws) == 1 else torch.stack(draws, dim=1)

@@ -14,7 +14,7 @@ from callbacks import CrossHistograms, SentenceHistograms, cross_histograms, sen
 from callbacks.cross_histograms import confusion, decoder_table
 from datamodules.bucketing import BatchRows
 from datamodules.errors import UsageError
-from lightning_modules import AveragingVAE, LanguageModel, SentenceVAE
+from lightning_modules import Autoencoder, AveragingVAE, LanguageModel, SentenceVAE
 from lightning_modules.backbone.decoder import DecoderConfig
 from lightning_modules.backbone.encoder import EncoderConfig
 from lightning_modules.backbone.layers import EmbeddingConfig
@@ -67,6 +67,25 @@ def test_the_latents_of_an_averaging_decoder_stay_together(corpus: Make) -> None
         found = decoder_table(model, batch, z, 512.0)
         rows = [-model.reconstruction(batch, z[j].expand(5, -1, -1)) for j in range(5)]
     torch.testing.assert_close(found, torch.stack(rows, dim=1), rtol=1e-5, atol=1e-4)
+
+
+def test_a_deterministic_model_writes_from_its_means(
+    corpus: Make, trainer: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = corpus()
+    torch.manual_seed(0)
+    model = Autoencoder(vocabulary=data.vocabulary_json, **SIZES)
+    drawn: dict[str, Any] = {}
+    draw = cross_histograms._draw
+    monkeypatch.setattr(cross_histograms, "_draw", lambda tables: draw(drawn.setdefault("tables", tables)))
+    (found,) = trainer(CrossHistograms(sentences=90)).test(model, data, verbose=False)
+    batches = [data.split("test")[BatchRows(np.array([row]), 1.0)] for row in range(90)]
+    with torch.no_grad():
+        means = [model.eval().encode(batch).mean for batch in batches]
+        expected = [[-float(model.reconstruction(batch, mean)) for mean in means] for batch in batches]
+    np.testing.assert_allclose(drawn["tables"]["decoder"], expected, rtol=1e-5, atol=1e-4)
+    assert drawn["tables"].keys() == {"decoder"}
+    assert "test/encoder_confusion" not in found
 
 
 def test_confusion_at_its_limits() -> None:
