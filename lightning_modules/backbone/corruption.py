@@ -95,7 +95,7 @@ def _moved(words_BT: Tensor, dropped_BT: Tensor) -> tuple[Tensor, Tensor]:
     left_BT = np.full(words.shape, PAD)
     # NumPy is slow over short rows.
     front_BT = _fronts(steps)[counts_B] if steps <= SHORT else np.arange(steps) < counts_B[:, None]
-    left_BT[front_BT] = words[kept_BT]  # both row by row
+    left_BT[front_BT] = words.reshape(-1).take(kept_BT.reshape(-1).nonzero()[0])  # both row by row
     return torch.from_numpy(left_BT), torch.from_numpy(counts_B)
 
 
