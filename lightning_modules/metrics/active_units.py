@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
+
+from lightning_modules.metrics.fixed_precision import FixedPrecision
 
 
-class ActiveUnits(Metric):
+class ActiveUnits(FixedPrecision):
     """Dimensions of z whose posterior mean varies over the sentences by more than a threshold (Burda et al. 2016).
 
     Args:

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from datamodules.errors import require
+from lightning_modules.metrics.fixed_precision import FixedPrecision
 
 ORDERS = 4
 
 
-class CorpusBleu(Metric):
+class CorpusBleu(FixedPrecision):
     """Corpus BLEU with one reference a sentence, not smoothed, 0 to 1.
 
     The number is torchmetrics' `BLEUScore`; what that does not keep, and `CorpusBleuError` needs, are the sums over

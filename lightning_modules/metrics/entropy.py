@@ -6,15 +6,15 @@ import math
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from lightning_modules.backbone.layers import at_least_float32
+from lightning_modules.metrics.fixed_precision import FixedPrecision
 
 CHUNK = 1024
 
 
-class NearestNeighborEntropy(Metric):
+class NearestNeighborEntropy(FixedPrecision):
     """Entropy of the codes' distribution, from the distance of each to its k-th nearest neighbour.
 
     The estimator of Kraskov et al. (2004, eq. 20) with the maximum norm, as Livne et al. (2020, table 6) report it with

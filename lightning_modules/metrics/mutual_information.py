@@ -10,15 +10,15 @@ from abc import ABC
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from lightning_modules.backbone.posterior import Gaussian, standard_normal_log_prob
+from lightning_modules.metrics.fixed_precision import FixedPrecision
 
 CHUNK = 1024
 
 
-class PosteriorMetric(Metric, ABC):
+class PosteriorMetric(FixedPrecision, ABC):
     """A quantity of all sentences' posteriors together, and of a sample of each."""
 
     full_state_update = False

@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from datamodules.errors import require
+from lightning_modules.metrics.fixed_precision import FixedPrecision
 
 
-class Perplexity(Metric):
+class Perplexity(FixedPrecision):
     """exp(total nats / total tokens), never a mean of batches' perplexities.
 
     The default convention: EOS in the likelihood and among the tokens, BOS in neither, words as the corpus has them
@@ -67,7 +67,7 @@ class PerplexityError(Perplexity):
         return torch.exp(ratio) * torch.where(self.sentences > 1, variance, torch.nan).sqrt()
 
 
-class PerplexityMonteCarloError(Metric):
+class PerplexityMonteCarloError(FixedPrecision):
     """The error that the draws of each sentence bring into the perplexity.
 
     Args:

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
+from lightning_modules.metrics.fixed_precision import FixedPrecision
 
-class SentenceMean(Metric):
+
+class SentenceMean(FixedPrecision):
     """The mean over sentences, whatever the batches: every sentence counts once.
 
     Args:

@@ -146,6 +146,20 @@ def test_it_trains_in_half_precision(family: Kind, precision: Any) -> None:
     assert any(not torch.equal(value.float(), start[name]) for name, value in model.named_parameters())
 
 
+@pytest.mark.parametrize("precision", ["32-true", "bf16-true"])
+def test_figures_do_not_depend_on_batches_in_any_precision(family: Kind, precision: Any) -> None:
+    """Sentences' values are rounded where the precision is low; their sums are not."""
+    found = [
+        trainer(precision=precision).test(
+            small(family), loader(SENTENCES * 15, BatchingConfig(eval_sentences=size), training=False), verbose=False
+        )[0]
+        for size in (1, 64)
+    ]
+    assert found[0].keys() == found[1].keys()
+    for name, value in found[0].items():
+        assert value == pytest.approx(found[1][name], rel=1e-2 if "error" in name else 3e-3, nan_ok=True), name
+
+
 def test_the_loss_under_bf16_autocast_is_close_to_that_in_float32(family: Kind) -> None:
     model = small(family)
     with torch.autocast("cpu", dtype=torch.bfloat16):
