@@ -73,7 +73,7 @@ def _measured(runs: Sequence[Run], conventions: Sequence[str]) -> dict[str, list
 def _row(corpus: str, title: str, runs: Sequence[Run], conventions: Sequence[str]) -> Row:
     figures: list[Figure] = []
     notes: list[str] = []
-    below: list[str] = []
+    below: dict[str, str] = {}
     for name, quantity in QUANTITIES.items():
         found = _found(runs, name)
         if name in INSTEAD and any(figure.quantity == quantity for figure in figures):
@@ -84,14 +84,14 @@ def _row(corpus: str, title: str, runs: Sequence[Run], conventions: Sequence[str
             gaps = [figure["gap"] for figure in found if "gap" in figure and quantity == "nll"]
             if gaps:
                 figures.append(_figure(GAP, kind, convention, gaps))
-        if any(figure.get("below_floor") for figure in found):
-            below.append(name)
+        if flagged := sum(bool(figure.get("below_floor")) for figure in found):
+            below[name] = name + _share(flagged, found)
         if name == "melbo" and found:
             notes.append(melbo_note(*sorted({figure["sentences"] for figure in found if "sentences" in figure})))
         notes += _of_what(name, found, runs)
     notes = list(dict.fromkeys(notes))
     if below:
-        notes.append(f"below the entropy floor, so no likelihood: {', '.join(below)}")
+        notes.append(f"below the entropy floor, so no likelihood: {', '.join(below.values())}")
     figures += _in_other_conventions(runs, conventions)
     if len({run.record.get("seed") for run in runs}) < len(runs):
         notes.append("several runs of one seed")
@@ -110,6 +110,8 @@ def _of_what(name: str, found: Sequence[Mapping[str, Any]], runs: Sequence[Run])
     if name in ("nll_iw", "nll_iw_kl_once"):
         samples = sorted({figure["samples"] for figure in found if "samples" in figure})
         notes += [f"importance-weighted with K = {' and '.join(map(str, samples))}"] if samples else []
+        lower = sum(bool(figure.get("bf16_products")) for figure in found)
+        notes += [f"{name} with bf16 products{_share(lower, found)}"] if lower else []
     if name == "mutual_information":
         ceilings = sorted({f"{figure['value']:.2f}" for figure in _found(runs, f"{name}_ceiling")})
         notes += [f"I(x; z) is at most ln N of its N sentences, {' and '.join(ceilings)}"] if ceilings else []
@@ -121,6 +123,11 @@ def _of_what(name: str, found: Sequence[Mapping[str, Any]], runs: Sequence[Run])
     whole = {run.record.get("sentences") for run in runs}
     part = sorted({figure["sentences"] for figure in found if "sentences" in figure} - whole)
     return notes + ([f"{name} of {' and '.join(map(str, part))} sentences"] if part else [])
+
+
+def _share(some: int, found: Sequence[object]) -> str:
+    """Of how many runs something holds, where it is not all of them."""
+    return "" if some == len(found) else f" of {some} of {len(found)} runs"
 
 
 def _found(runs: Sequence[Run], name: str) -> list[dict[str, Any]]:

@@ -32,7 +32,8 @@ def changed_data(run: Run) -> list[str]:
         expected: dict[str, Any] = asdict(default) if is_dataclass(default) and not isinstance(default, type) else {}
         given: Mapping[str, Any] = data.get("init_args", {}).get(group) or {}
         for option, value in (expected | dict(given)).items():
-            measured = run.configuration.get(f"data.init_args.{group}.{option}", value)
+            key = f"data.init_args.{group}.{option}"
+            measured = run.configuration.get(f"test.{key}", run.configuration.get(key, value))
             if measured != value and not (group == "subset" and option == "train"):
-                changed.append(f"data.init_args.{group}.{option} is {measured}, in the experiment {value}")
+                changed.append(f"{key} is {measured}, in the experiment {value}")
     return changed

@@ -24,6 +24,9 @@ APART = (
 )
 # The modules of our own callbacks that change what is trained; the others measure it.
 TRAINING = ("callbacks.annealing", "callbacks.finite_loss", "callbacks.stopping")
+# What of a test's settings its figures may depend on.
+TESTED = ("data.", "model.", "trainer.precision")
+UNTESTED = "data.init_args.batching."
 # Of a record, and of a figure in it.
 KINDS = {"experiment": str, "corpus": str, "seed": int, "sentences": int, "configuration": dict, "settings": dict}
 NUMBERS = ("gap", "sentences", "samples", "neighbors", "threshold")
@@ -65,8 +68,8 @@ def read_runs(places: Sequence[str]) -> list[Run]:
     require(len(untested) < len(found), f"{', '.join(untested)} holds no test_metrics.json: test the run first")
     if untested:
         print(f"left out, for there is no test_metrics.json yet: {', '.join(untested)}", file=sys.stderr)
-    files = dict.fromkeys(file for each in found.values() for file in each)
-    return _with_settings([run for file in files for run in _runs(file)])
+    files = {file.resolve(): file for each in found.values() for file in each}  # each once, however it is spelled
+    return _with_settings([run for file in files.values() for run in _runs(file)])
 
 
 def by_title(runs: Sequence[Run]) -> dict[str, list[Run]]:
@@ -98,7 +101,24 @@ def _runs(file: Path) -> list[Run]:
     if isinstance(content, list) and content:
         records = [_record(each, file) for each in content]
         return [Run(file, each, each.get("configuration", {}), each.get("settings", {})) for each in records]
-    return [Run(file.parent, _record(content, file), read_settings(file.with_name("config.yaml")), {})]
+    return [_tested(_record(content, file), file)]
+
+
+def _tested(record: dict[str, Any], file: Path) -> Run:
+    """A run with the settings that it was trained with, and those with which its test was made where they differ."""
+    trained, tested = (_content(file.with_name(f"{of}config.yaml")) for of in ("", "test_"))
+    configuration, of_test = settings_of(trained), settings_of(tested)
+    seed = trained.get("seed_everything")
+    if trained:
+        configuration |= {
+            f"test.{key}": value
+            for key, value in of_test.items()
+            if configuration.get(key) != value and key.startswith(TESTED) and not key.startswith(UNTESTED)
+        }
+        if tested.get("seed_everything", seed) != seed:
+            configuration["test.seed_everything"] = tested["seed_everything"]
+    # The record has the test's: of another one the draws and a cut's sentences are others, the model is not.
+    return Run(file.parent, record | ({"seed": seed} if isinstance(seed, int) else {}), configuration, {})
 
 
 def _record(record: Any, file: Path) -> dict[str, Any]:
@@ -124,12 +144,16 @@ def read_settings(file: Path) -> dict[str, Any]:
     Raises:
         UsageError: It is damaged.
     """
+    return settings_of(_content(file))
+
+
+def _content(file: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError(f"{file} is damaged: {' '.join(str(error).split())}") from error
     require(isinstance(content, dict), f"{file} is damaged: it holds no settings")
-    return settings_of(content)
+    return dict(content)
 
 
 def settings_of(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -38,8 +38,13 @@ class SaveConfig(SaveConfigCallback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes a test's beside the file that its figures went to; that after a fit has the fit's."""
         summary = next((each for each in callbacks_of(trainer) if isinstance(each, Summary)), None)
-        if self.of == "test" and summary is not None and summary.written is not None:
-            self._write(summary.written.with_name(summary.written.name.replace("metrics.json", "config.yaml")))
+        if summary is None or summary.written is None:
+            return
+        beside = summary.written.with_name(summary.written.name.replace("metrics.json", "config.yaml"))
+        if self.of == "test":
+            self._write(beside)
+        else:
+            beside.unlink(missing_ok=True)  # an earlier test's
 
     def _write(self, file: Path, **changes: Any) -> None:
         config = self.config.clone()

@@ -129,6 +129,19 @@ def test_a_part_of_a_test_leaves_the_settings_of_the_whole(
     assert "limit_test_batches: 1" in (moved / "partial_test_config.yaml").read_text()
 
 
+def test_an_earlier_tests_settings_do_not_stand_beside_a_fits_figures(
+    trained: Any, textae: Command, quiet: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    folder = tmp_path / "runs" / "memory" / "7"
+    folder.mkdir(parents=True)
+    (folder / "test_config.yaml").write_text("seed_everything: 3")
+    fit = ("fit", f"--config={trained.config}", f"--data.init_args.data_dir={trained.data}", "--trainer.max_epochs=1")
+    textae(*fit, *quiet, "--trainer.logger=false", f"--runs={tmp_path / 'runs'}")
+    assert (folder / "test_metrics.json").is_file()
+    assert not (folder / "test_config.yaml").exists()
+
+
 @pytest.mark.parametrize(
     ("command", "word"), [("test", "last"), ("fit", "best"), ("test", "best"), ("fit", "hpc"), ("test", "hpc")]
 )

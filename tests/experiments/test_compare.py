@@ -53,13 +53,16 @@ def test_what_is_to_be_known_of_a_run_is_said(write_run: Command, compare: Comma
 def test_what_a_mean_is_of_is_noted(write_run: Command, compare: Command) -> None:
     for seed, samples in ((0, 500), (0, 10), (1, 500)):
         folder = write_run("svae_reviews", seed, negative_elbo=(17.0, "bound"), nll_iw=(16.0, "importance-weighted"))
-        change(folder, "nll_iw", samples=samples, sentences=50)
+        change(folder, "nll_iw", samples=samples, sentences=50, below_floor=samples == 10)
+    change(folder, "nll_iw", bf16_products=True)
     change(folder, "negative_elbo", value=None)
     _, [row] = compare()
     assert row["notes"] == [
         "negative_elbo of 2 of 3 runs",
         "importance-weighted with K = 10 and 500",
+        "nll_iw with bf16 products of 1 of 3 runs",
         "nll_iw of 50 sentences",
+        "below the entropy floor, so no likelihood: nll_iw of 1 of 3 runs",
         "several runs of one seed",
     ]
 

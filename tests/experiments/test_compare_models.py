@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 Command = Callable[..., Any]
@@ -19,6 +21,41 @@ def test_other_settings_and_other_corpora_are_other_rows(write_run: Command, com
     assert "Penn Treebank" in printed and "Kruengkrai" not in printed
     _, rows = compare("--corpus=reviews")
     assert [row["model"] for row in rows] == ["svae_reviews"]  # of which nothing is published
+
+
+def test_a_test_with_other_settings_makes_another_row(write_run: Command, compare: Command) -> None:
+    config: dict[str, Any] = {
+        "seed_everything": 0,
+        "model": {"init_args": {"lr": 0.1}},
+        "data": {"init_args": {"subset": {"test": 3000}, "batching": {"eval_sentences": 256}}},
+        "trainer": {"precision": "32-true"},
+    }
+    others: list[dict[str, Any]] = [
+        {"data": {"init_args": {"subset": {"test": 5000}}}},
+        {"model": {"init_args": {"eval_samples": 20}}},
+        {"trainer": {"precision": "bf16-true", "logger": False}},
+        {"seed_everything": 3},
+        {"data": {"init_args": {"subset": {"test": 3000}, "batching": {"eval_sentences": 1}}}},  # changes no figure
+    ]
+    write_run("svae_ptb", 0, config, nll=(100.0, "exact"))
+    for other in others:
+        folder = write_run("svae_ptb", other.get("seed_everything", 0), config, nll=(102.0, "exact"))
+        (folder / "test_config.yaml").write_text(json.dumps(config | other))
+    _, rows = compare("--no-published")
+    assert [(row["model"], row["runs"], row["seeds"]) for row in rows] == [
+        ("svae_ptb", 2, [0, 0]),
+        ("svae_ptb test=5000", 1, [0]),
+        ("svae_ptb eval_samples=20", 1, [0]),
+        ("svae_ptb precision=bf16-true", 1, [0]),
+        ("svae_ptb seed_everything=3", 1, [0]),
+    ]
+
+
+def test_a_run_counts_once_however_its_folder_is_spelled(write_run: Command, textae: Command, tmp_path: Path) -> None:
+    folder = write_run("lm_ptb", 0, nll=(100.0, "exact"))
+    textae("compare", folder, folder / ".." / folder.name, "--no-published", f"--output={tmp_path / 'rows.json'}")
+    [row] = json.loads((tmp_path / "rows.json").read_text())
+    assert row["runs"] == 1
 
 
 def with_callbacks(*classes: str, lr: float = 0.1, **trainer: Any) -> dict[str, Any]:
