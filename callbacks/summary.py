@@ -38,8 +38,8 @@ class Summary(Callback):
     took, how fast it was (`Throughput`) and the best value of the monitor, by which settings may be chosen. The console
     command writes the settings of a test beside it, to `test_config.yaml`.
 
-    The run keeps the figures that can be cited: a test of a part of the split, or one that measures less of the same
-    checkpoint than is there already, goes into `partial_test_metrics.json`.
+    The run keeps the figures that can be cited: a test of a part of the split, of another corpus, or one that measures
+    less of the same checkpoint than is there already, goes into `partial_test_metrics.json`.
 
     Attributes:
         written: The file of the last test's figures, on the first rank.
@@ -110,7 +110,8 @@ class Summary(Callback):
         }
         if self.fit_seconds is None:
             record |= _of_the_fit(trainer)
-        file = run_folder(trainer, PART if sentences < whole or _is_less(trainer, record) else WHOLE)
+        kept = f"{WHOLE} is for all test sentences" if sentences < whole else _kept(trainer, record)
+        file = run_folder(trainer, PART if kept else WHOLE)
         write_whole(file, json.dumps(_as_json(record), indent=2, allow_nan=False) + "\n")
         self.written = file
         counted = f"{sentences:,}" if sentences == whole else f"{sentences:,} of {whole:,}"
@@ -118,8 +119,8 @@ class Summary(Callback):
         console = make_console()
         print_figures(console, f"{corpus.corpus}: {counted} test sentences", figures)
         _print_training(console, self.training)
-        if file.name == PART:
-            console.print(f"these are in {PART}; {WHOLE} is for a test of all there is", soft_wrap=True)
+        if kept:
+            console.print(f"these are in {PART}; {kept}", soft_wrap=True)
         _print_files(console, file.parent)
 
 
@@ -164,17 +165,23 @@ def _checkpoint(trainer: Trainer) -> dict[str, Any]:
     return {"checkpoint": file.name, "checkpoint_saved": saved}
 
 
-def _is_less(trainer: Trainer, record: Mapping[str, Any]) -> bool:
-    """Whether an earlier test of the same checkpoint had more sentences or samples, or figures that this one lacks."""
+def _kept(trainer: Trainer, record: Mapping[str, Any]) -> str:
+    """Why the figures of an earlier test of the same checkpoint stay where they are; empty if they do not.
+
+    It was of another corpus, had more sentences or samples, or figures that this one lacks.
+    """
     earlier = _noted(trainer, WHOLE)
-    same = all(earlier.get(key) == record.get(key) for key in ("checkpoint", "checkpoint_saved", "corpus"))
+    same = all(earlier.get(key) == record.get(key) for key in ("checkpoint", "checkpoint_saved"))
     if not same or record["checkpoint"] is None:
-        return False
+        return ""
+    if earlier.get("corpus") != record["corpus"]:
+        return f"{WHOLE} has those of the corpus {earlier.get('corpus')}: delete it first, to replace them"
     before, now = ({"test": each, **each.get("metrics", {})} for each in (earlier, record))
-    return any(
+    less = any(
         name not in now or any(figure.get(count, 0) > now[name].get(count, 0) for count in COUNTS)
         for name, figure in before.items()
     )
+    return f"{WHOLE} has those of a test that measured more of this checkpoint" if less else ""
 
 
 def _of_the_fit(trainer: Trainer) -> dict[str, Any]:

@@ -234,7 +234,7 @@ def test_of_one_sentence_there_are_no_errors(model: Any, corpus: Make, trainer: 
 
 @pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`, callbacks used to create")
 def test_a_lesser_test_of_the_same_checkpoint_does_not_replace_a_fuller_one(
-    fresh: Make, corpus: Make, trainer: Make, tmp_path: Path
+    fresh: Make, corpus: Make, trainer: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = corpus()
     keep = ModelCheckpoint(tmp_path / "checkpoints", filename="best", monitor="val/reconstruction")
@@ -260,6 +260,13 @@ def test_a_lesser_test_of_the_same_checkpoint_does_not_replace_a_fuller_one(
     before = (tmp_path / "test_metrics.json").read_text()
     measured(EntropyFloor())
     assert (tmp_path / "test_metrics.json").read_text() == before
+    # Those of another corpus are others.
+    part["corpus"] = "wikitext2"
+    (tmp_path / "test_metrics.json").write_text(json.dumps(part))
+    capsys.readouterr()
+    measured(EntropyFloor())
+    assert json.loads((tmp_path / "test_metrics.json").read_text()) == part
+    assert "test_metrics.json has those of the corpus wikitext2" in capsys.readouterr().out
     # Another checkpoint makes all that was measured of the old one worthless.
     Path(keep.best_model_path).touch()
     os.utime(keep.best_model_path, (0, 0))
