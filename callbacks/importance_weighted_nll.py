@@ -23,6 +23,7 @@ from lightning_modules.likelihood import log_weights, rows_within
 from lightning_modules.metrics.importance import ImportanceFigures
 from lightning_modules.metrics.perplexity import OTHER_CONVENTIONS, require_conventions
 from lightning_modules.metrics.sentence_mean import SentenceMean
+from lightning_modules.randomness import DRAWS
 
 # Sentences of about one length that are encoded together.
 GROUP = 16
@@ -41,7 +42,7 @@ class ImportanceWeightedNLL(Callback):
         samples: K, importance samples of a sentence.
         sentences: At most so many, drawn from the split; all of them where it is null.
         memory: Megabytes that decoding may take at a time, beside some dozens that the libraries keep.
-        bf16: Matrix products in bfloat16; sums and the softmax stay in float32 or better.
+        bf16: Matrix products in bfloat16, which the figures then say; sums and the softmax stay in float32 or better.
         every_n_epochs: Cadence of validations that measure it too; none where it is null.
         conventions: In which a test gives `perplexity_iw_<convention>`, too, and `nll_iw_without_eos` where one of
             them leaves EOS out; of `lightning_modules.metrics.perplexity.CONVENTIONS`.
@@ -73,6 +74,19 @@ class ImportanceWeightedNLL(Callback):
         self.bf16 = bf16
         self.every_n_epochs = every_n_epochs
         self.conventions = tuple(conventions)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Checks, before anything is trained or tested, that a sentence has so many draws.
+
+        Raises:
+            UsageError: It has fewer.
+        """
+        if isinstance(pl_module, TextAutoencoder):
+            most = DRAWS // pl_module.latents_per_sentence
+            require(
+                self.samples <= most,
+                f"ImportanceWeightedNLL's samples is {self.samples:,}: of this model a sentence has {most:,} at most",
+            )
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measures, if it is time."""
@@ -110,6 +124,8 @@ class ImportanceWeightedNLL(Callback):
                 if not note:
                     module.log(f"{name}/samples", float(self.samples), sync_dist=True)
                     module.log(f"{name}/sentences", float(self._count(trainer, split)), sync_dist=True)
+                    if self.bf16:
+                        module.log(f"{name}/bf16_products", 1.0, sync_dist=True)
             if stage == "test" and isinstance(corpus_of(trainer), Reviews):
                 module.log(f"test/nll_iw{end}/floor", floor.compute().float(), sync_dist=True)
 

@@ -17,7 +17,7 @@ Figures = dict[str, Figure]
 # What may be logged beside a figure, as `test/<figure>/<note>`: errors, of how many it is, what else defines it.
 ERRORS = ("error", "monte_carlo_error")
 COUNTS = ("sentences", "samples")
-NOTES = (*ERRORS, *COUNTS, "effective_samples", "neighbors", "threshold", "floor")
+NOTES = (*ERRORS, *COUNTS, "effective_samples", "bf16_products", "neighbors", "threshold", "floor")
 
 
 def log_figure(module: LightningModule, name: str, value: Any, **notes: float | None) -> None:
@@ -55,8 +55,10 @@ def read_figures(trainer: Trainer, model: TextModel, sentences: int) -> Figures:
     return figures
 
 
-def _as_given(note: str, noted: float) -> float:
-    """Without what float32, in which Lightning keeps it, added to a number that somebody chose."""
+def _as_given(note: str, noted: float) -> float | bool:
+    """What somebody chose, without what float32, in which Lightning keeps it, added."""
+    if note == "bf16_products":
+        return bool(noted)
     if note in (*COUNTS, "neighbors"):
         return int(noted)
     return float(f"{noted:.6g}") if note == "threshold" else noted

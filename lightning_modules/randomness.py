@@ -22,6 +22,7 @@ from datamodules.errors import UsageError
 # Up to here NumPy, which starts an operation in half the time, makes the same integers faster than PyTorch's threads.
 FEW = 65_536
 BITS = 23  # random ones of a number
+DRAWS = 1 << 16  # of a sentence for one purpose
 _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
 
@@ -70,9 +71,9 @@ class SentenceRandom:
         key = _key(self.seed, stream, self.epoch, sample)
         columns = shape[-1] if shape else 1
         rows = math.prod(shape[:-1])
-        if first + rows > 1 << 16 or (columns > 1 << 16 and first + rows > 1):
+        if first + rows > DRAWS or (columns > DRAWS and first + rows > 1):
             raise UsageError(
-                f"{first + rows:,} times {columns:,} numbers a sentence: there are 65,536 draws of as many, at most"
+                f"{first + rows:,} times {columns:,} numbers a sentence: there are {DRAWS:,} draws of as many, at most"
             )
         device, count = self.index.device, len(self.index)
         if device.type == "cpu" and count * rows * columns < FEW:

@@ -97,6 +97,17 @@ def test_products_in_bfloat16_are_close(corpus: Make, trainer: Make) -> None:
     assert plain != rounded and rounded == pytest.approx(plain, abs=0.05)
 
 
+def test_more_samples_than_a_sentence_has_are_refused_before_the_test(corpus: Make, trainer: Make) -> None:
+    data = corpus()
+    for family, options, most in ((SentenceVAE, {}, 65_536), (AveragingVAE, {"samples": 3}, 21_845)):
+        for stage in ("fit", "test"):
+            testing = trainer(ImportanceWeightedNLL(most + 1), max_epochs=1)
+            with pytest.raises(UsageError, match=rf"samples is {most + 1:,}: of this model .* {most:,} at most"):
+                getattr(testing, stage)(made(family, data, **options), datamodule=data)
+            assert not testing.callback_metrics
+    ImportanceWeightedNLL(most).setup(testing, made(family, data, **options), "test")
+
+
 def test_of_a_part_of_the_split(corpus: Make, trainer: Make, test_sentences: list[str]) -> None:
     data = corpus()
     model = made(SentenceVAE, data)
