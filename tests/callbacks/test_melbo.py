@@ -71,6 +71,16 @@ def test_the_bound_of_the_split(
     assert (tmp_path / "plots" / "melbo.png").stat().st_size > 0
 
 
+def test_a_likelihood_that_no_number_of_sentences_meets_is_said_to_be_one(
+    fresh: Make, corpus: Make, trainer: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = corpus()
+    model = fresh(data.vocabulary_json, latent="sample")
+    (found,) = trainer(Melbo(meet=5.0, trials=3)).test(model, data, verbose=False)
+    assert "test/melbo_log10_sentences_to_meet" not in found
+    assert f"alone is {found['test/reconstruction']:.2f} nats, more than 5.00" in capsys.readouterr().err
+
+
 def test_of_fewer_sentences_it_is_lower_by_the_logarithm() -> None:
     nats = np.random.default_rng(1).gamma(4.0, 5.0, size=2000)
     sizes = np.array([1, 10, 100, 2000])
