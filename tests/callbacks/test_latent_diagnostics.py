@@ -73,7 +73,11 @@ def test_of_a_model(
 
 
 def test_the_file_says_what_defines_a_figure(model: Any, corpus: Make, trainer: Make, tmp_path: Path) -> None:
-    callbacks = (LatentDiagnostics(threshold=0.001, neighbors=2), NeighborhoodRecall(neighbors=4, ks=(5,)), Summary())
+    callbacks = (
+        LatentDiagnostics(threshold=0.001, neighbors=2),
+        NeighborhoodRecall(neighbors=4, latent_neighbors=(5,)),
+        Summary(),
+    )
     trainer(*callbacks).test(model, corpus(), verbose=False)
     read = json.loads((tmp_path / "test_metrics.json").read_text())["metrics"]
     assert read["test/active_units"]["threshold"] == 0.001

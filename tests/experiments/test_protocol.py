@@ -98,7 +98,10 @@ def test_batches_and_ranks_do_not_matter(textae: Command, quiet: tuple[str, ...]
     textae("fit", "--config=vae_avg_reviews", "--trainer.max_epochs=1", "--trainer.logger=false", *odd, *quiet)
     [run] = (tmp_path / "runs" / "vae_avg_reviews").iterdir()
     protocol = ["test", "--run", str(run), "--config", "_protocol"]
-    protocol += ["--trainer.callbacks+=callbacks.NeighborhoodRecall", "--trainer.callbacks.init_args.ks=[10, 20]"]
+    protocol += [
+        "--trainer.callbacks+=callbacks.NeighborhoodRecall",
+        "--trainer.callbacks.init_args.latent_neighbors=[10, 20]",
+    ]
 
     def figures() -> dict[str, float]:
         record = json.loads((run / "test_metrics.json").read_text())
