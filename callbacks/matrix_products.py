@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from lightning_modules.backbone.layers import bfloat16_is_fast
+from lightning_modules.backbone.products import bfloat16_is_fast
 from lightning_modules.backbone.recurrent import GRU
 
 RECURRENT = (nn.LSTM, nn.GRU)

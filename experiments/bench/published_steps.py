@@ -105,7 +105,7 @@ def averaged_loss(model: AveragingVAE, batch: TokenBatch) -> Tensor:
 
 def _plain_states(decoder: Decoder, inputs_BT: Tensor, z_BZ: Tensor) -> Tensor:
     """(B, T, H) of a decoder that is told z at each step."""
-    embedded = decoder.dropout(decoder.embedding(inputs_BT))
+    embedded = nn.functional.dropout(decoder.embedding(inputs_BT), decoder.dropout.p, decoder.training)
     inputs = torch.cat((embedded, z_BZ[:, None].expand(-1, inputs_BT.shape[1], -1)), dim=2)
     states: Tensor = _pytorchs(decoder.network, inputs, decoder.initial_state(z_BZ))[0]
     return states

@@ -11,7 +11,7 @@ from statistics import median
 import torch
 
 from callbacks.throughput import peak_memory
-from lightning_modules.backbone.layers import bfloat16_is_fast
+from lightning_modules.backbone.products import bfloat16_is_fast
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from datamodules.errors import require, require_positive
 from datamodules.vocabulary import BOS, UNK
-from lightning_modules.backbone.layers import Activation, Highway, Projection
+from lightning_modules.backbone.layers import Activation, Dropout, Highway
+from lightning_modules.backbone.products import Projection
 from lightning_modules.backbone.recurrent import GRU, Cell, beside, recurrent
 
 MOST_WORDS = 100_000  # that a sentence may be asked to have: memory is kept for them
@@ -119,12 +120,12 @@ class Decoder(nn.Module):
         self.to_state = self._from_latent(
             "state", latent_size, state_size * (2 if config.initial_state == "both" else 1)
         )
-        self.dropout = nn.Dropout(config.dropout)
-        self.input_dropout = nn.Dropout(config.input_dropout)
+        self.dropout = Dropout(config.dropout)
+        self.input_dropout = Dropout(config.input_dropout)
         self.network = recurrent(
             config.cell, embedding_size + concat_size, config.hidden_size, config.layers, config.dropout
         )
-        self.output_dropout = nn.Dropout(config.output_dropout)
+        self.output_dropout = Dropout(config.output_dropout)
         needs_map = config.tied and embedding_size != config.hidden_size
         self.output_map = nn.Linear(config.hidden_size, embedding_size, bias=False) if needs_map else nn.Identity()
         self.output = Projection(

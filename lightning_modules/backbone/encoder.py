@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from datamodules.batch import length_mask
 from datamodules.errors import require, require_positive
-from lightning_modules.backbone.layers import ACTIVATIONS, Activation, Highway, last_step, reverse
+from lightning_modules.backbone.layers import ACTIVATIONS, Activation, Dropout, Highway, last_step, reverse
 from lightning_modules.backbone.recurrent import Cell, recurrent
 
 
@@ -75,7 +75,7 @@ class Encoder(nn.Module):
         both = config.direction == "bidirectional"
         state_size = config.hidden_size * (2 if both else 1)
         sizes = [embedding_size] + [state_size] * (config.layers - 1)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.forwards = nn.ModuleList(recurrent(config.cell, size, config.hidden_size) for size in sizes)
         self.backwards = nn.ModuleList(recurrent(config.cell, size, config.hidden_size) for size in sizes if both)
         self.summary = Summary(config, embedding_size, state_size * (2 if config.summary_cell else 1))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from lightning_modules.backbone.layers import bfloat16_is_fast
+from lightning_modules.backbone.products import LaidOut, bfloat16_is_fast, linear
 
 Cell = Literal["lstm", "gru"]
 
@@ -101,9 +101,9 @@ def _layer(x_TBE: Tensor, state_BH: Tensor, weights: Sequence[Tensor], constant_
     """The states (T, B, H) of one layer."""
     from_input, from_state, input_bias, state_bias = weights
     size = x_TBE.shape[2]
-    inputs_TBG = nn.functional.linear(x_TBE, from_input[:, :size], input_bias)
+    inputs_TBG = linear(x_TBE, from_input[:, :size], input_bias)
     if constant_BC is not None:
-        inputs_TBG = inputs_TBG + nn.functional.linear(constant_BC, from_input[:, size:])
+        inputs_TBG = inputs_TBG + linear(constant_BC, from_input[:, size:])
     # In the precision of the products, which autocast chooses.
     states_TBH: Tensor = _Steps.apply(inputs_TBG, state_BH, from_state.to(inputs_TBG.dtype), state_bias)  # type: ignore[no-untyped-call]  # torch has it untyped
     return states_TBH
@@ -126,8 +126,9 @@ class _Steps(torch.autograd.Function):
         candidates_TBH = torch.empty_like(states[1:])  # s_n
         reset_update, new = gates_TBG[:, :, : 2 * size], gates_TBG[:, :, 2 * size :]
         reset_update += bias_G[: 2 * size]
+        from_state = LaidOut(weight_GH, None, len(state_BH))
         for t in range(steps):
-            products_BG = nn.functional.linear(states[t].to(weight_GH.dtype), weight_GH).to(state_BH.dtype)
+            products_BG = from_state(states[t].to(weight_GH.dtype)).to(state_BH.dtype)
             reset_update[t].add_(products_BG[:, : 2 * size]).sigmoid_()
             torch.add(products_BG[:, 2 * size :], bias_G[2 * size :], out=candidates_TBH[t])
             new[t].addcmul_(reset_update[t, :, :size], candidates_TBH[t]).tanh_()
@@ -147,11 +148,12 @@ class _Steps(torch.autograd.Function):
         to_states_TBH = torch.empty_like(candidates_TBH)
         to_gates = torch.empty_like(slopes, dtype=weight_GH.dtype)
         to_gates_TBG = to_gates.flatten(2)
+        to_state = LaidOut(weight_GH.t(), None, len(to_state_BH))
         for t in reversed(range(len(gates_TBG))):
             torch.add(gradient_TBH[t], to_state_BH, out=to_states_TBH[t])
             torch.mul(slopes[t], to_states_TBH[t, :, None], out=to_gates[t])
-            to_state_BH = (to_gates_TBG[t] @ weight_GH).to(to_state_BH.dtype).addcmul_(to_states_TBH[t], z[t])
-        to_weight_GH = to_gates_TBG.flatten(0, 1).t() @ states[:-1].flatten(0, 1).to(weight_GH.dtype)
+            to_state_BH = to_state(to_gates_TBG[t]).to(to_state_BH.dtype).addcmul_(to_states_TBH[t], z[t])
+        to_weight_GH = linear(states[:-1].flatten(0, 1).to(weight_GH.dtype).t(), to_gates_TBG.flatten(0, 1).t()).t()
         to_bias_G = to_gates_TBG.sum((0, 1), dtype=to_state_BH.dtype)
         to_gates_TBG[:, :, 2 * states.shape[2] :] = to_states_TBH * of_new  # and so those of the inputs
         return to_gates_TBG, to_state_BH, to_weight_GH, to_bias_G

@@ -1,128 +1,40 @@
-"""Linear layers by either of a CPU's two libraries."""
+"""Dropout by its definition."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import math
 
 import pytest
 import torch
-from torch import Tensor, nn
 
-from lightning_modules.backbone import layers
-from lightning_modules.backbone.layers import Projection
+from lightning_modules.backbone.layers import Dropout
 
 
-def by_definition(layer: nn.Linear, x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The outputs, the inputs' gradient and the weights', in double precision."""
-    x, weight, gradient = x.double(), layer.weight.detach().double(), gradient.double()
-    out = torch.einsum("...i,oi->...o", x, weight)
-    if layer.bias is not None:
-        out = out + layer.bias.detach().double()
-    to_x = torch.einsum("...o,oi->...i", gradient, weight)
-    return out, to_x, torch.einsum("...o,...i->oi", gradient, x)
-
-
-@pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("shape", [(150,), (50, 3), (2, 1)])
-def test_a_projection_is_a_linear_layer(bias: bool, shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.999])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_a_share_is_dropped_and_the_rest_keeps_the_expectation(p: float, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
-    layer = Projection(37, 91, bias=bias)
-    x = torch.randn(*shape, 37, requires_grad=True)
-    out = layer(x)
-    gradient = torch.randn_like(out)
-    found = torch.autograd.grad(out, (x, layer.weight), gradient)
-    assert out.shape == (*shape, 91) and out.is_contiguous()
-    for value, true in zip((out, *found), by_definition(layer, x.detach(), gradient), strict=True):
-        torch.testing.assert_close(value.double(), true, rtol=1e-5, atol=1e-5)
+    x = torch.full((500, 400), 3.0, dtype=dtype, requires_grad=True)
+    out = Dropout(p)(x)
+    assert out.dtype == dtype
+    kept = out != 0
+    count = x.numel()
+    assert abs(int(kept.sum()) - count * (1 - p)) < 4 * math.sqrt(count * p * (1 - p))
+    torch.testing.assert_close(out[kept].double(), torch.full_like(out[kept].double(), 3 / (1 - p)), rtol=0.01, atol=0)
+    out.sum().backward()
+    torch.testing.assert_close(x.grad, out / 3, rtol=0.01, atol=0)
+    # Neither rows nor columns go together.
+    for axis in (0, 1):
+        shares = kept.double().mean(axis)
+        assert float(shares.std()) == pytest.approx(math.sqrt(p * (1 - p) / x.shape[axis]), rel=0.2)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16", "mixed"])
-@pytest.mark.parametrize("bias", [False, True])
-def test_a_projection_of_many_is_a_linear_layer(bias: bool, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layers, "_has_mkls_best", lambda: False)
-    torch.manual_seed(0)
-    layer, x = Projection(37, 91, bias=bias), torch.randn(50, 37)
-    true = by_definition(layer, x, torch.zeros(50, 91))[0]
-    if precision == "bfloat16":
-        layer, x = layer.bfloat16(), x.bfloat16()
-    weight = layer.weight.detach().clone()
-    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "mixed"):
-        with torch.no_grad(), layer.for_many(20):
-            parts = [layer(part) for part in x.split(20)]  # the last one has 10 rows
-        with torch.no_grad():
-            plain = layer(x)
-    out = torch.cat(parts)
-    assert out.dtype == plain.dtype == (torch.float32 if precision == "float32" else torch.bfloat16)
-    rounding = 1e-5 if precision == "float32" else 0.03
-    torch.testing.assert_close(out.double(), true, rtol=rounding, atol=rounding)
-    torch.testing.assert_close(plain.double(), true, rtol=rounding, atol=rounding)
-    assert torch.equal(layer.weight, weight) and layer._laid_out is None
-
-
-def test_when_weights_are_laid_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    layer = Projection(37, 91)
-    for faster in (False, True):
-        monkeypatch.setattr(layers, "_onednn_is_faster", lambda *given, faster=faster: faster)
-        with layer.for_many(20):
-            assert layer._laid_out is None  # the weights need their gradient
-        with torch.no_grad(), layer.for_many(20):
-            assert (layer._laid_out is not None) == faster
-    with pytest.raises(KeyError), torch.no_grad(), layer.for_many(20):
-        raise KeyError
-    assert layer._laid_out is None
-    with torch.no_grad(), layer.for_many(20):
-        outer = layer._laid_out
-        with layer.for_many(5):
-            assert layer._laid_out is not outer
-        assert layer._laid_out is outer is not None
-
-
-def test_double_precision_is_left_alone() -> None:
-    layer = Projection(7, 5).double()
-    x = torch.randn(9, 7, dtype=torch.float64)
-    with torch.autocast("cpu", torch.bfloat16), torch.no_grad(), layer.for_many(9):
-        out = layer(x)
-    assert out.dtype == torch.float64
-    torch.testing.assert_close(out, x @ layer.weight.T + layer.bias)
-
-
-@pytest.mark.parametrize(
-    ("capability", "intel", "faster"), [("AVX512", False, True), ("AVX512", True, False), ("AVX2", False, False)]
-)
-def test_onednn_has_the_products_in_float32_where_mkl_has_not_its_best(
-    capability: str, intel: bool, faster: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
-    monkeypatch.setattr(layers, "_has_mkls_best", lambda: intel)
-    cpu = torch.device("cpu")
-    assert layers._onednn_is_faster(cpu, torch.float32) == faster
-    assert not layers._onednn_is_faster(cpu, torch.float64)  # exact checks of gradients
-    assert not layers._onednn_is_faster(torch.device("cuda"), torch.float32)
-    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
-    assert not layers._onednn_is_faster(cpu, torch.float32)
-
-
-@pytest.mark.parametrize("fast", [False, True])
-def test_onednn_has_the_products_in_bfloat16_where_the_processor_has(
-    fast: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
-    monkeypatch.setattr(layers, "bfloat16_is_fast", lambda: fast)
-    assert layers._onednn_is_faster(torch.device("cpu"), torch.bfloat16) == fast
-    assert not layers._onednn_is_faster(torch.device("cpu"), torch.float16)
-    assert not layers._onednn_is_faster(torch.device("cuda"), torch.bfloat16)
-
-
-@pytest.mark.parametrize(
-    ("content", "best"),
-    [("vendor_id\t: GenuineIntel", True), ("vendor_id\t: AuthenticAMD", False), ("BogoMIPS", True), (None, True)],
-)
-def test_whose_processor_it_is(content: str | None, best: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    def read_text(file: Path, encoding: str) -> str:
-        if content is None:
-            raise FileNotFoundError(file)
-        return content
-
-    monkeypatch.setattr(Path, "read_text", read_text)
-    assert layers._has_mkls_best.__wrapped__() == best
+def test_it_follows_torchs_seed_and_only_trains() -> None:
+    x, layer = torch.randn(9, 7), Dropout(0.5)
+    torch.manual_seed(3)
+    first, second = layer(x), layer(x)
+    torch.manual_seed(3)
+    assert torch.equal(layer(x), first) and not torch.equal(first, second)
+    assert torch.equal(layer.eval()(x), x)
+    assert torch.equal(Dropout(0.0)(x), x)
+    assert torch.equal(Dropout(1.0)(x), torch.zeros_like(x))
