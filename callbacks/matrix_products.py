@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
 from statistics import median
 from typing import Any
@@ -15,7 +16,7 @@ from lightning_modules.backbone.products import bfloat16_is_fast
 from lightning_modules.backbone.recurrent import GRU
 
 RECURRENT = (nn.LSTM, nn.GRU)
-# Of the product that is timed: large enough to reach a processor's rate.
+# Of the product that is timed.
 SIZES = {"cpu": 1536, "cuda": 8192}
 
 
@@ -57,16 +58,22 @@ class MatrixProducts:
 
 def matrix_rate(device: torch.device, dtype: torch.dtype = torch.float32, repeats: int = 5) -> float:
     """Floating-point operations a second of a large matrix product, the median of some."""
+    product, operations = large_product(device, dtype)
+    seconds = []
+    for _ in range(repeats + 1):  # the first one warms up
+        start = time.perf_counter()
+        product()
+        seconds.append(time.perf_counter() - start)
+    return operations / median(seconds[1:])
+
+
+def large_product(device: torch.device, dtype: torch.dtype = torch.float32) -> tuple[Callable[[], None], float]:
+    """A matrix product as PyTorch makes it, large enough to reach a processor's rate, and its operations."""
     size = SIZES.get(device.type, SIZES["cuda"])
     if device.type == "cpu" and dtype != torch.float32 and not bfloat16_is_fast():
         size //= 6  # or it would take minutes
     one = torch.ones(size, size, device=device, dtype=dtype)
-    seconds = []
-    for _ in range(repeats + 1):  # the first one warms up
-        start = time.perf_counter()
-        _finished(one @ one)
-        seconds.append(time.perf_counter() - start)
-    return 2 * size**3 / median(seconds[1:])
+    return lambda: _finished(one @ one), 2.0 * size**3
 
 
 def _finished(product: Tensor) -> None:
