@@ -39,8 +39,9 @@ class Dropout(nn.Dropout):
         """The shape of x."""
         if not self.training or not 0 < self.p < 1 or x.device.type != "cpu":
             return super().forward(x)
-        # PyTorch draws a double precision number for each element there, one after the other.
-        kept = (torch.rand(x.shape) >= self.p).to(x.dtype)
+        # PyTorch draws a double precision number for each element there, one after the other. Not of the default dtype,
+        # which `bf16-true` makes one of eight bits.
+        kept = (torch.rand(x.shape, dtype=torch.float32, device=x.device) >= self.p).to(x.dtype)
         return x * kept.div_(1 - self.p)
 
 

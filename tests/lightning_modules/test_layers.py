@@ -29,6 +29,18 @@ def test_a_share_is_dropped_and_the_rest_keeps_the_expectation(p: float, dtype: 
         assert float(shares.std()) == pytest.approx(math.sqrt(p * (1 - p) / x.shape[axis]), rel=0.2)
 
 
+def test_the_share_does_not_depend_on_the_default_precision() -> None:
+    torch.manual_seed(0)
+    x = torch.ones(1000, 1000, dtype=torch.bfloat16)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        dropped = int((Dropout(0.01)(x) == 0).sum())
+    finally:
+        torch.set_default_dtype(before)
+    assert abs(dropped - 10_000) < 4 * math.sqrt(10_000)
+
+
 def test_it_follows_torchs_seed_and_only_trains() -> None:
     x, layer = torch.randn(9, 7), Dropout(0.5)
     torch.manual_seed(3)
