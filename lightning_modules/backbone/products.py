@@ -19,7 +19,8 @@ def linear(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor
     """(..., I) to (..., O), as `torch.nn.functional.linear`, whose float32 products are slower on AMD's CPUs."""
     float32 = x.dtype == weight_OI.dtype == torch.float32 and not torch.is_autocast_enabled(x.device.type)
     large = x.dim() > 1 and x.numel() > 0 and weight_OI.numel() >= MANY
-    if not (float32 and large and onednn_is_faster(x.device, x.dtype)):
+    fits = x.shape[-1:] == weight_OI.shape[1:] and (bias_O is None or bias_O.shape == weight_OI.shape[:1])
+    if not (float32 and large and fits and onednn_is_faster(x.device, x.dtype)):  # PyTorch says what does not fit
         return nn.functional.linear(x, weight_OI, bias_O)
     return _product(x.flatten(0, -2), weight_OI, bias_O).view(*x.shape[:-1], -1)
 

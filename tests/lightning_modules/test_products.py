@@ -77,6 +77,12 @@ def test_what_needs_no_gradient_has_none(either: bool) -> None:
     assert linear(x[:0], weight, bias).shape == (0, 5)
 
 
+def test_what_does_not_fit_is_said_to_by_pytorch(either: bool) -> None:
+    with pytest.raises(RuntimeError, match=r"mat1 and mat2 shapes cannot be multiplied \(3x8 and 7x5\)"):
+        linear(torch.randn(3, 8), torch.randn(5, 7))
+    torch.testing.assert_close(linear(torch.ones(3, 7), torch.ones(5, 7), torch.ones(1)), torch.full((3, 5), 8.0))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_weights_that_are_laid_out_make_the_same_products(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     x, weight = torch.randn(20, 37).to(dtype), torch.randn(91, 37).to(dtype)
