@@ -99,6 +99,8 @@ def _row(corpus: str, title: str, runs: Sequence[Run], conventions: Sequence[str
     theirs = content()["corpora"].get(corpus, {}).get("test")
     if theirs is not None and ours - {theirs}:
         notes.append(f"tested on {' and '.join(map(str, sorted(ours)))} sentences, the papers on {theirs}")
+    others = [f"{key.split('.')[-1]} {value}" for key, value in runs[0].tested_with.items()]
+    notes += [f"tested with another setting than trained with: {', '.join(others)}"] if others else []
     notes += changed_data(runs[0])
     seeds = tuple(run.record["seed"] for run in runs if "seed" in run.record)
     return Row(corpus, title, tuple(figures), seeds=seeds, runs=len(runs), notes=tuple(notes))

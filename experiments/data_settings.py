@@ -33,7 +33,7 @@ def changed_data(run: Run) -> list[str]:
         given: Mapping[str, Any] = data.get("init_args", {}).get(group) or {}
         for option, value in (expected | dict(given)).items():
             key = f"data.init_args.{group}.{option}"
-            measured = run.configuration.get(f"test.{key}", run.configuration.get(key, value))
+            measured = run.tested_with.get(key, run.configuration.get(key, value))
             if measured != value and not (group == "subset" and option == "train"):
                 changed.append(f"{key} is {measured}, in the experiment {value}")
     return changed

@@ -26,7 +26,11 @@ APART = (
 TRAINING = ("callbacks.annealing", "callbacks.finite_loss", "callbacks.stopping")
 # What of a test's settings its figures may depend on.
 TESTED = ("data.", "model.", "trainer.precision")
-UNTESTED = "data.init_args.batching."
+OF_TEST = "test."  # before their names
+UNTESTED = (
+    *(f"data.init_args.{name}" for name in ("batching.", "subset.train", "subset.valid")),
+    *(f"model.init_args.{name}." for name in ("optimizer", "initialization", "corruption")),
+)
 # Of a record, and of a figure in it.
 KINDS = {"experiment": str, "corpus": str, "seed": int, "sentences": int, "configuration": dict, "settings": dict}
 NUMBERS = ("gap", "sentences", "samples", "neighbors", "threshold")
@@ -51,8 +55,18 @@ class Run:
     @property
     def title(self) -> str:
         """Its experiment and settings; runs of one title differ in their seed alone."""
-        settings = (f"{key.split('.')[-1]}={value}" for key, value in self.settings.items())
+        settings = (
+            f"{OF_TEST if key.startswith(OF_TEST) else ''}{key.split('.')[-1]}={value}"
+            for key, value in self.settings.items()
+        )
         return " ".join([self.record["experiment"], *settings])
+
+    @property
+    def tested_with(self) -> dict[str, Any]:
+        """By dotted names, the settings of its test that are not those of its training."""
+        return {
+            key.removeprefix(OF_TEST): value for key, value in self.configuration.items() if key.startswith(OF_TEST)
+        }
 
 
 def read_runs(places: Sequence[str]) -> list[Run]:
@@ -111,12 +125,12 @@ def _tested(record: dict[str, Any], file: Path) -> Run:
     seed = trained.get("seed_everything")
     if trained:
         configuration |= {
-            f"test.{key}": value
+            f"{OF_TEST}{key}": value
             for key, value in of_test.items()
             if configuration.get(key) != value and key.startswith(TESTED) and not key.startswith(UNTESTED)
         }
         if tested.get("seed_everything", seed) != seed:
-            configuration["test.seed_everything"] = tested["seed_everything"]
+            configuration[f"{OF_TEST}seed_everything"] = tested["seed_everything"]
     # The record has the test's: of another one the draws and a cut's sentences are others, the model is not.
     return Run(file.parent, record | ({"seed": seed} if isinstance(seed, int) else {}), configuration, {})
 

@@ -35,7 +35,9 @@ def test_a_test_with_other_settings_makes_another_row(write_run: Command, compar
         {"model": {"init_args": {"eval_samples": 20}}},
         {"trainer": {"precision": "bf16-true", "logger": False}},
         {"seed_everything": 3},
-        {"data": {"init_args": {"subset": {"test": 3000}, "batching": {"eval_sentences": 1}}}},  # changes no figure
+        # These change no figure.
+        {"data": {"init_args": {"subset": {"test": 3000, "train": 30_000}, "batching": {"eval_sentences": 1}}}},
+        {"model": {"init_args": {"lr": 0.1, "optimizer": {"lr": 0.3}}}},
     ]
     write_run("svae_ptb", 0, config, nll=(100.0, "exact"))
     for other in others:
@@ -43,12 +45,16 @@ def test_a_test_with_other_settings_makes_another_row(write_run: Command, compar
         (folder / "test_config.yaml").write_text(json.dumps(config | other))
     _, rows = compare("--no-published")
     assert [(row["model"], row["runs"], row["seeds"]) for row in rows] == [
-        ("svae_ptb", 2, [0, 0]),
-        ("svae_ptb test=5000", 1, [0]),
-        ("svae_ptb eval_samples=20", 1, [0]),
-        ("svae_ptb precision=bf16-true", 1, [0]),
-        ("svae_ptb seed_everything=3", 1, [0]),
+        ("svae_ptb", 3, [0, 0, 0]),
+        ("svae_ptb test.test=5000", 1, [0]),
+        ("svae_ptb test.eval_samples=20", 1, [0]),
+        ("svae_ptb test.precision=bf16-true", 1, [0]),
+        ("svae_ptb test.seed_everything=3", 1, [0]),
     ]
+    noted = [[note for note in row["notes"] if note.startswith("tested with another setting")] for row in rows]
+    said = "tested with another setting than trained with: "
+    expected = ["test 5000", "eval_samples 20", "precision bf16-true", "seed_everything 3"]
+    assert noted == [[], *([said + each] for each in expected)]
 
 
 def test_a_run_counts_once_however_its_folder_is_spelled(write_run: Command, textae: Command, tmp_path: Path) -> None:
