@@ -94,6 +94,7 @@ class Summary(Callback):
         figures = read_figures(trainer, pl_module, sentences)
         record = {
             "corpus": corpus.corpus,
+            "data_folder": None if corpus.data_dir is None else corpus.data_dir.name,
             "split": "test",
             "sentences": sentences,
             "splits_words": corpus.splits_words,
@@ -166,16 +167,19 @@ def _checkpoint(trainer: Trainer) -> dict[str, Any]:
 
 
 def _kept(trainer: Trainer, record: Mapping[str, Any]) -> str:
-    """Why the figures of an earlier test of the same checkpoint stay where they are; empty if they do not.
+    """Why the figures of an earlier test stay where they are; empty if they do not.
 
-    It was of another corpus, had more sentences or samples, or figures that this one lacks.
+    It was of another corpus, or of the same checkpoint and had more sentences or samples, or figures that this one
+    lacks.
     """
     earlier = _noted(trainer, WHOLE)
+    others = [name for name in ("corpus", "data_folder") if name in earlier and earlier[name] != record[name]]
+    if others:
+        named = " ".join(filter(None, (earlier["corpus"], earlier.get("data_folder"))))
+        return f"{WHOLE} has those of the corpus {named}: delete it first, to replace them"
     same = all(earlier.get(key) == record.get(key) for key in ("checkpoint", "checkpoint_saved"))
     if not same or record["checkpoint"] is None:
         return ""
-    if earlier.get("corpus") != record["corpus"]:
-        return f"{WHOLE} has those of the corpus {earlier.get('corpus')}: delete it first, to replace them"
     before, now = ({"test": each, **each.get("metrics", {})} for each in (earlier, record))
     less = any(
         name not in now or any(figure.get(count, 0) > now[name].get(count, 0) for count in COUNTS)

@@ -267,6 +267,13 @@ def test_a_lesser_test_of_the_same_checkpoint_does_not_replace_a_fuller_one(
     measured(EntropyFloor())
     assert json.loads((tmp_path / "test_metrics.json").read_text()) == part
     assert "test_metrics.json has those of the corpus wikitext2" in capsys.readouterr().out
+    # As are those of another folder, whichever checkpoint it was.
+    part |= {"corpus": data.corpus, "data_folder": "ptb", "checkpoint": "last.ckpt"}
+    (tmp_path / "test_metrics.json").write_text(json.dumps(part))
+    measured(EntropyFloor())
+    assert json.loads((tmp_path / "test_metrics.json").read_text()) == part
+    assert f"those of the corpus {data.corpus} ptb: delete it first" in capsys.readouterr().out
+    (tmp_path / "test_metrics.json").write_text(before)
     # Another checkpoint makes all that was measured of the old one worthless.
     Path(keep.best_model_path).touch()
     os.utime(keep.best_model_path, (0, 0))
