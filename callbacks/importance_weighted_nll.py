@@ -81,7 +81,7 @@ class ImportanceWeightedNLL(Callback):
         Raises:
             UsageError: It has fewer.
         """
-        if isinstance(pl_module, TextAutoencoder):
+        if isinstance(pl_module, TextAutoencoder) and pl_module.stochastic:
             most = DRAWS // pl_module.latents_per_sentence
             require(
                 self.samples <= most,
@@ -124,7 +124,7 @@ class ImportanceWeightedNLL(Callback):
                 if not note:
                     module.log(f"{name}/samples", float(self.samples), sync_dist=True)
                     module.log(f"{name}/sentences", float(self._count(trainer, split)), sync_dist=True)
-                    if self.bf16:
+                    if self.bf16 and module.dtype != torch.float64:  # which autocast leaves alone
                         module.log(f"{name}/bf16_products", 1.0, sync_dist=True)
             if stage == "test" and isinstance(corpus_of(trainer), Reviews):
                 module.log(f"test/nll_iw{end}/floor", floor.compute().float(), sync_dist=True)

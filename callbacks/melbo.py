@@ -103,7 +103,7 @@ class Melbo(Callback):
             figures |= _perplexity(f"perplexity_melbo_{name}", nats if counted.end_in_nll else words, tokens)
         if self.meet is not None and self.meet >= mean:
             figures["melbo_log10_sentences_to_meet"] = (self.meet - mean) / math.log(10)
-        elif self.meet is not None and trainer.is_global_zero:
+        elif self.meet is not None and mean > self.meet and trainer.is_global_zero:
             said = f"-log p(x|z) alone is {mean:.2f} nats, more than {self.meet:.2f}: no number of sentences meets it"
             print(f"Melbo: {said}", file=sys.stderr)
         for name, value in figures.items():

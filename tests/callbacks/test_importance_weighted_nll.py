@@ -106,6 +106,7 @@ def test_more_samples_than_a_sentence_has_are_refused_before_the_test(corpus: Ma
                 getattr(testing, stage)(made(family, data, **options), datamodule=data)
             assert not testing.callback_metrics
     ImportanceWeightedNLL(most).setup(testing, made(family, data, **options), "test")
+    ImportanceWeightedNLL(most + 1).setup(testing, made(Autoencoder, data), "test")  # has nothing to weigh
 
 
 def test_of_a_part_of_the_split(corpus: Make, trainer: Make, test_sentences: list[str]) -> None:
