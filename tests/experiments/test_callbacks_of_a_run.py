@@ -19,7 +19,7 @@ PURITY = "--trainer.callbacks+=callbacks.NeighborPurity"
 
 
 def test_the_last_of_a_kind_counts_and_it_is_said(textae: Command, trained: Any) -> None:
-    twice = (PURITY, "--trainer.callbacks.k=5", PURITY, "--trainer.callbacks.k=1")
+    twice = (PURITY, "--trainer.callbacks.neighbors=5", PURITY, "--trainer.callbacks.neighbors=1")
     figures = {}
     for name, options in {"last": twice[2:], "first": twice[:2], "both": twice}.items():
         outcome = textae("test", "--run", trained.run, *options)

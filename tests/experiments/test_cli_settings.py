@@ -64,7 +64,10 @@ Command = Callable[..., Any]
         (f"--name={'x' * 300}", ("File name too long",)),
         ("--trainer.callbacks+=callbacks.Confetti", ("callbacks", "Confetti")),
         ("--trainer.callbacks+=callbacks.AttributeTransfer", ("AttributeTransfer", "tense", "yelp")),
-        ("--trainer.callbacks=[{class_path: callbacks.NeighborPurity, init_args: {k: 0}}]", ("NeighborPurity", "0")),
+        (
+            "--trainer.callbacks=[{class_path: callbacks.NeighborPurity, init_args: {neighbors: 0}}]",
+            ("NeighborPurity", "0"),
+        ),
         ("--checkpoint.save_top_k=-5", ("save_top_k", "-5")),
         ("--seed_everything=-1", ("seed_everything", "-1")),
         ("--seed_everything=abc", ("seed_everything", "abc")),
