@@ -77,7 +77,10 @@ class Projection(nn.Linear):
 
 
 class _Product(torch.autograd.Function):
-    """x W' + b and its gradients, which are such products, too."""
+    """x W' + b, and the gradient of x, which is such a product, too.
+
+    That of W is PyTorch's product: oneDNN's would come transposed, and setting it right takes as long as is won.
+    """
 
     @staticmethod
     def forward(ctx: Any, x_NI: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:

@@ -153,7 +153,7 @@ class _Steps(torch.autograd.Function):
             torch.add(gradient_TBH[t], to_state_BH, out=to_states_TBH[t])
             torch.mul(slopes[t], to_states_TBH[t, :, None], out=to_gates[t])
             to_state_BH = to_state(to_gates_TBG[t]).to(to_state_BH.dtype).addcmul_(to_states_TBH[t], z[t])
-        to_weight_GH = linear(states[:-1].flatten(0, 1).to(weight_GH.dtype).t(), to_gates_TBG.flatten(0, 1).t()).t()
+        to_weight_GH = to_gates_TBG.flatten(0, 1).t() @ states[:-1].flatten(0, 1).to(weight_GH.dtype)
         to_bias_G = to_gates_TBG.sum((0, 1), dtype=to_state_BH.dtype)
         to_gates_TBG[:, :, 2 * states.shape[2] :] = to_states_TBH * of_new  # and so those of the inputs
         return to_gates_TBG, to_state_BH, to_weight_GH, to_bias_G
