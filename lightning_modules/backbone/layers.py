@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from datamodules.errors import require
+from lightning_modules.backbone.products import has_mkls_best
 
 Activation = Literal["tanh", "relu", "elu"]
 ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu, "elu": nn.functional.elu}
@@ -37,7 +38,7 @@ class Dropout(nn.Dropout):
 
     def forward(self, x: Tensor) -> Tensor:
         """The shape of x."""
-        if not self.training or not 0 < self.p < 1 or x.device.type != "cpu":
+        if not self.training or not 0 < self.p < 1 or x.device.type != "cpu" or has_mkls_best():
             return super().forward(x)
         # PyTorch draws a double precision number for each element there, one after the other. Not of the default dtype,
         # which `bf16-true` makes one of eight bits.

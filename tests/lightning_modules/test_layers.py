@@ -7,7 +7,14 @@ import math
 import pytest
 import torch
 
+from lightning_modules.backbone import layers
 from lightning_modules.backbone.layers import Dropout
+
+
+@pytest.fixture(params=[False, True], ids=["ours", "by MKL"], autouse=True)
+def either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways to draw a mask, whichever the processor has."""
+    monkeypatch.setattr(layers, "has_mkls_best", lambda: request.param)
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.999])
