@@ -19,6 +19,7 @@ from callbacks.checkpoints import BestCheckpoint, LastCheckpoint, best_checkpoin
 from callbacks.progress_bar import ProgressBar
 from datamodules.errors import UsageError, require
 from datamodules.text import TextDataModule
+from experiments.memory import keep_freed_memory
 from experiments.resuming import (
     last_checkpoint,
     require_same_optimizer,
@@ -134,6 +135,11 @@ class TextCLI(LightningCLI):
             if last[each.state_key] is each
         ]
         return trainer
+
+    def before_fit(self) -> None:
+        """Has a training on a CPU keep the memory that it needs again in each step."""
+        if self.trainer.strategy.root_device.type == "cpu":
+            keep_freed_memory()
 
     def after_fit(self) -> None:
         """Tests the best checkpoint, so that a training ends with its figures; then the run is finished."""

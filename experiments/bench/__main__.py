@@ -17,6 +17,7 @@ from experiments.bench.encoding import encoding
 from experiments.bench.framework import framework
 from experiments.bench.importance import importance
 from experiments.bench.large_vocabulary import large_vocabulary
+from experiments.bench.memory import memory
 from experiments.bench.neighbors import neighbors
 from experiments.bench.preparation import preparation
 from experiments.bench.scaling import scaling
@@ -27,6 +28,7 @@ from experiments.runs import write_json
 BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "importance": importance,  # first, for its peak of memory is the process'
     "training": training,
+    "memory": memory,
     "corruption": corruption,
     "decoding": decoding,
     "vocabulary": large_vocabulary,
@@ -56,7 +58,7 @@ def main(args: Sequence[str] | None = None) -> None:
     for column in ("measured; compared with", "reference", "ours", "ratio", "at least", "note"):
         table.add_column(column, justify="left" if column in ("measured; compared with", "note") else "right")
     for row in rows:
-        target = "" if row.target is None else f"{row.target:g}"
+        target = "" if row.target is None else f"{row.target:.3g}"
         table.add_row(row.what, f"{row.reference:.2f}", f"{row.ours:.2f}", f"{row.ratio:.2f}", target, row.note)
     Console().print(table)
     if given.output:

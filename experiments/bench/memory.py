@@ -1,0 +1,79 @@
+"""Training steps that keep the memory that they free, and steps that give it back, in processes of their own."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from statistics import median
+
+import torch
+
+from datamodules.batch import TokenBatch
+from datamodules.vocabulary import SPECIAL_TOKENS
+from experiments.bench.timing import Row
+from experiments.bench.training import PAPER, PTB, Sizes, in_buckets, made_daae, made_vae_avg, ptb_like, steps
+from experiments.memory import keep_freed_memory
+
+SIZES = {"DAAE training step, paper size": PAPER, "VAE-AVG training, L = 10, PTB's lengths": PTB}
+
+
+def memory(sizes: Mapping[str, Sizes] = SIZES, repeats: int = 3, count: int = 6) -> list[Row]:
+    """One row for each model.
+
+    Args:
+        sizes: Of the models of `SIZES`.
+        repeats: Processes of either kind, in turn.
+        count: Runs of a process, of which the median counts.
+    """
+    rows = []
+    for what, size in sizes.items():
+        found: dict[bool, list[dict[str, float]]] = {False: [], True: []}
+        for _ in range(repeats):
+            for keeps, runs in found.items():
+                given = json.dumps({"what": what, "sizes": asdict(size), "count": count, "keeps": keeps})
+                command = [sys.executable, "-m", "experiments.bench.memory", given]
+                ran = subprocess.run(command, check=True, capture_output=True, text=True)
+                runs.append(json.loads(ran.stdout.splitlines()[-1]))
+        before, after = (_medians(runs) for runs in found.values())
+        note = f"{after['faults']:,.0f} page faults instead of {before['faults']:,.0f}"
+        note += f"; at most {after['megabytes']:,.0f} MB instead of {before['megabytes']:,.0f}"
+        told = f"{what}, in fp32, as `textae fit` has it; freed memory given back to the system"
+        rows.append(Row(told, before["seconds"], after["seconds"], None, note))
+    return rows
+
+
+def measured(what: str, sizes: Mapping[str, int], count: int, keeps: bool) -> dict[str, float]:
+    """Of so many runs, the median seconds, the mean page faults, and the peak of memory."""
+    if keeps:
+        keep_freed_memory()
+    run = _run_of(what, Sizes(**sizes))
+    for _ in range(2):
+        run()
+    before, seconds = resource.getrusage(resource.RUSAGE_SELF).ru_minflt, []
+    for _ in range(count):
+        start = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - start)
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    faults = (after.ru_minflt - before) / count
+    return {"seconds": median(seconds), "faults": faults, "megabytes": after.ru_maxrss / 1000}
+
+
+def _run_of(what: str, sizes: Sizes) -> Callable[[], None]:
+    if what.startswith("DAAE"):
+        words = torch.randint(len(SPECIAL_TOKENS), sizes.words, (64, 9))
+        return steps(made_daae(sizes), [TokenBatch.from_ids(words.tolist())])
+    return steps(made_vae_avg(sizes, samples=10), in_buckets(ptb_like(sizes.words, 4 * 32), 32))
+
+
+def _medians(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {name: median(run[name] for run in runs) for name in runs[0]}
+
+
+if __name__ == "__main__":
+    print(json.dumps(measured(**json.loads(sys.argv[1]))))
