@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from callbacks.attached import logging_interval
 from callbacks.matrix_products import MatrixProducts, matrix_rate
 from datamodules.batch import TokenBatch
 from datamodules.errors import require
@@ -69,11 +70,12 @@ class Throughput(Callback):
     Validation is not counted. A GPU, which the steps do not wait for, is waited for when they are logged.
 
     Args:
-        every_n_steps: How often they are logged.
+        every_n_steps: Over how many batches; as often as the trainer logs (`log_every_n_steps`) where it is null.
     """
 
-    def __init__(self, every_n_steps: int = 20) -> None:
-        require(every_n_steps > 0, f"Throughput's every_n_steps is {every_n_steps}: give 1 or more")
+    def __init__(self, every_n_steps: int | None = None) -> None:
+        positive = every_n_steps is None or every_n_steps > 0
+        require(positive, f"Throughput's every_n_steps is {every_n_steps}: give 1 or more, or null")
         self.every_n_steps = every_n_steps
         self.recent, self.total = Work(), Work()
         self.rate = 0.0
@@ -109,8 +111,9 @@ class Throughput(Callback):
     ) -> None:
         """Stops the clock and logs the rates from time to time."""
         assert self.products is not None
+        every = self.every_n_steps or logging_interval(trainer) * trainer.accumulate_grad_batches
         # Not counted from the start of this process: a resume logs at the same steps.
-        logs = (trainer.fit_loop.total_batch_idx + 1) % self.every_n_steps == 0
+        logs = every > 0 and (trainer.fit_loop.total_batch_idx + 1) % every == 0
         if logs and pl_module.device.type == "cuda":
             torch.cuda.synchronize(pl_module.device)
         before, self.ended = self.ended, time.perf_counter()

@@ -18,6 +18,7 @@ from experiments.bench.training import bare_step, made_reviews_daae
 from experiments.cli import main
 
 BATCH = 64
+ALLOWED = 1.05  # times the bare step
 
 
 class BareSteps(pl.Callback):
@@ -77,7 +78,7 @@ def framework(batches: int = 400, repeats: int = 3, options: tuple[str, ...] = (
             )
     what = f"`textae fit` of daae_reviews, {batches} batches; its bare steps, taken in turn with it"
     rate = BareSteps.tokens / BareSteps.fit
-    return [Row(what, BareSteps.bare / repeats, BareSteps.fit / repeats, 0.95, f"{rate:,.0f} tokens/s")]
+    return [Row(what, BareSteps.bare / repeats, BareSteps.fit / repeats, 1 / ALLOWED, f"{rate:,.0f} tokens/s")]
 
 
 @contextmanager

@@ -145,6 +145,30 @@ def test_throughput_counts_words_and_ends(
     assert 0.01 < whole["matrix_product_share"] < 1 and whole["peak_memory_mb"] > 50
 
 
+@pytest.mark.parametrize(("every", "accumulate", "steps"), [(4, 1, [3, 7, 11]), (3, 2, [2, 5]), (0, 1, [])])
+def test_throughput_is_logged_whenever_the_trainer_logs(
+    fresh: Make,
+    corpus: Make,
+    trainer: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    every: int,
+    accumulate: int,
+    steps: list[int],
+) -> None:
+    clock = count()
+    monkeypatch.setattr("callbacks.throughput.time.perf_counter", lambda: next(clock))  # a second a batch
+    monkeypatch.setattr("callbacks.throughput.matrix_rate", lambda *_: 1e9)
+    data, measure, logger = corpus(), Throughput(), CSVLogger(tmp_path, name="", version="")
+    options = {"log_every_n_steps": every, "accumulate_grad_batches": accumulate, "limit_val_batches": 0}
+    trainer(measure, logger=logger, max_epochs=1, **options).fit(fresh(data.vocabulary_json), datamodule=data)
+    logger.save()
+    lines = (tmp_path / "metrics.csv").read_text().splitlines() if steps else []
+    rows = list(csv.DictReader(lines))
+    assert [(int(row["step"]), float(row["train/sentences_per_second"])) for row in rows] == [(n, 50.0) for n in steps]
+    assert measure.summary()["sentences_per_second"] == 50.0
+
+
 @pytest.mark.parametrize(
     ("precision", "rate", "said"), [("bf16-mixed", 1e9, True), ("bf16-mixed", 3e9, False), ("32-true", 1e9, False)]
 )
