@@ -14,7 +14,8 @@ import torch
 
 def provenance(device: torch.device) -> dict[str, Any]:
     """The commit (with `+changes` where the checkout has any), versions and hardware that a figure was measured on."""
-    hardware = f"{os.cpu_count()} CPU cores ({_processor()}), {torch.get_num_threads()} threads"
+    processor = f"{_processor()}, {torch.backends.cpu.get_cpu_capability()}"  # the name alone tells no generation
+    hardware = f"{os.cpu_count()} CPU cores ({processor}), {torch.get_num_threads()} threads"
     if device.type == "cuda":
         hardware = f"{torch.cuda.get_device_name(device)}; {hardware}"
     return {
