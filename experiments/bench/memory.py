@@ -13,6 +13,7 @@ from statistics import median
 
 import torch
 
+from callbacks.throughput import peak_memory
 from datamodules.batch import TokenBatch
 from datamodules.vocabulary import SPECIAL_TOKENS
 from experiments.bench.timing import Row
@@ -59,9 +60,8 @@ def measured(what: str, sizes: Mapping[str, int], count: int, keeps: bool) -> di
         start = time.perf_counter()
         run()
         seconds.append(time.perf_counter() - start)
-    after = resource.getrusage(resource.RUSAGE_SELF)
-    faults = (after.ru_minflt - before) / count
-    return {"seconds": median(seconds), "faults": faults, "megabytes": after.ru_maxrss / 1000}
+    faults = (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / count
+    return {"seconds": median(seconds), "faults": faults, "megabytes": peak_memory(torch.device("cpu"))}
 
 
 def _run_of(what: str, sizes: Sizes) -> Callable[[], None]:

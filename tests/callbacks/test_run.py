@@ -6,6 +6,8 @@ import csv
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -18,7 +20,9 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 
+import callbacks
 from callbacks import EntropyFloor, LatentDiagnostics, Reconstructions, RunFolder, Summary, Throughput
+from callbacks.throughput import peak_memory
 from datamodules.errors import UsageError
 from datamodules.vocabulary import read_vocabulary
 
@@ -184,6 +188,16 @@ def test_a_processor_that_is_slow_in_bfloat16_is_named(
     monkeypatch.setattr("callbacks.throughput.matrix_rate", lambda device, dtype=torch.float32: rates[dtype])
     fit(Throughput(), precision=precision)
     assert ("at 1 GFLOP/s in bfloat16 and at 2 in float32: train with" in capsys.readouterr().err) == said
+
+
+def test_the_peak_of_memory_is_not_that_of_the_process_before() -> None:
+    held = bytearray(1_500_000_000)
+    held[:: os.sysconf("SC_PAGE_SIZE")] = b"x" * len(held[:: os.sysconf("SC_PAGE_SIZE")])  # or it would not be there
+    code = "import torch; from callbacks.throughput import peak_memory; print(peak_memory(torch.device('cpu')))"
+    root = Path(callbacks.__file__).parents[1]
+    ran = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert 50 < float(ran.stdout) < 1_200
+    assert peak_memory(torch.device("cpu")) > 1_500
 
 
 def test_the_summary_says_how_fast_the_fit_was(
