@@ -81,7 +81,8 @@ class Backbone(nn.Module):
         if whole or len(targets_N) <= tokens:
             nll_N = self._nll(states_NH, targets_N)
         elif gradients:
-            nll_N = torch.cat([checkpoint(self._nll, *part, use_reentrant=False) for part in parts])
+            with _without_cache(targets_N.device):
+                nll_N = torch.cat([checkpoint(self._nll, *part, use_reentrant=False) for part in parts])
         else:
             with self.decoder.output.for_many(tokens):
                 nll_N = torch.cat([self._nll(*part) for part in parts])
@@ -99,3 +100,9 @@ class Backbone(nn.Module):
             rows = NORMALIZED_AT_ONCE // logits_NV.shape[1]
         parts = zip(*(torch.split(tensor, max(1, rows)) for tensor in (logits_NV, targets_N)), strict=True)
         return torch.cat([cross_entropy(at_least_float32(part), own, reduction="none") for part, own in parts])
+
+
+def _without_cache(device: torch.device) -> torch.autocast:
+    """Autocast as it is, but that parts' gradients of a weight are summed in its precision, not in the products'."""
+    kind, enabled = device.type, torch.is_autocast_enabled(device.type)
+    return torch.autocast(kind, torch.get_autocast_dtype(kind), enabled=enabled, cache_enabled=False)

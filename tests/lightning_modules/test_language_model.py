@@ -121,3 +121,27 @@ def test_a_large_vocabularys_logits_are_not_kept(tied: bool, monkeypatch: pytest
         assert saved_numbers == 0
         for name, value in gradients.items():
             torch.testing.assert_close(value, theirs[name], rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_in_mixed_precision_the_gradients_of_many_parts_are_as_exact_as_those_of_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of the output layer, to which each part adds: summed in bfloat16 they would lose a bias' smaller ones."""
+    batch = TokenBatch.from_ids(sentences(400))
+    model = small(LanguageModel)
+
+    def gradients(tokens: int | None, mixed: bool = True) -> list[Tensor]:
+        words = model.vocabulary.get_vocab_size()
+        monkeypatch.setattr("lightning_modules.backbone.model.LOGITS_KEPT", 0 if tokens else 10**9)
+        monkeypatch.setattr("lightning_modules.backbone.model.LOGITS_AGAIN", (tokens or 1) * words)
+        model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            loss = model.objective(batch).loss.mean()
+        loss.backward()
+        output = model.backbone.decoder.output
+        return [parameter.grad.clone() for parameter in (output.weight, output.bias) if parameter.grad is not None]
+
+    exact, whole, parts = gradients(None, mixed=False), gradients(None), gradients(3)
+    assert len(batch.positions) > 1000
+    for known, one, many in zip(exact, whole, parts, strict=True):
+        assert float((many - known).norm()) < 2 * float((one - known).norm())
