@@ -35,6 +35,13 @@ def corpus_of(trainer: Trainer) -> TextDataModule:
     return corpus
 
 
+def is_logging(trainer: Trainer) -> bool:
+    """Whether the trainer logs figures at the end of this training batch, as Lightning decides it."""
+    accumulates = trainer.fit_loop._should_accumulate() and trainer.lightning_module.automatic_optimization
+    logs: bool = trainer._logger_connector.should_update_logs
+    return logs and not accumulates
+
+
 def logging_interval(trainer: Trainer) -> int:
     """Every how many steps the trainer logs figures."""
     steps: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning attaches it, untyped

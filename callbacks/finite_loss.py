@@ -19,6 +19,7 @@ from lightning_modules import TextModel
 from lightning_modules.decoding.text import batch_text
 
 SHOWN = 3  # sentences of the batch that are named
+KEPT = 50  # losses on a GPU that are not looked at yet, where no figures are logged
 
 
 class DivergedError(UsageError):
@@ -74,7 +75,7 @@ class FiniteLoss(Callback):
         if pl_module.device.type == "cpu" and trainer.world_size == 1 and math.isfinite(pl_module.last_loss.item()):
             return
         self.losses.append((trainer.global_step, batch, pl_module.last_loss))
-        if pl_module.device.type == "cpu" or len(self.losses) >= logging_interval(trainer):
+        if pl_module.device.type == "cpu" or len(self.losses) >= (logging_interval(trainer) or KEPT):
             self._look(trainer, pl_module)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from callbacks.attached import logging_interval
+from callbacks.attached import is_logging
 from callbacks.matrix_products import MatrixProducts, matrix_rate
 from datamodules.batch import TokenBatch
 from datamodules.errors import require
@@ -68,19 +68,21 @@ class Throughput(Callback):
       read and figures logged: data are not waited for longer than that.
     - `train/peak_memory_mb`: most memory so far, of the GPU or else of the process.
 
-    Validation is not counted. A GPU, which the steps do not wait for, is waited for when they are logged.
+    Validation is not counted, nor are the batches that lagging inference draws for its encoder. A GPU, which the steps
+    do not wait for, is waited for when they are logged.
 
     Args:
-        every_n_steps: Over how many batches; as often as the trainer logs (`log_every_n_steps`) where it is null.
+        every_n_steps: Batches that they are of, at least: they are logged when the trainer logs (`log_every_n_steps`).
     """
 
-    def __init__(self, every_n_steps: int | None = None) -> None:
-        positive = every_n_steps is None or every_n_steps > 0
-        require(positive, f"Throughput's every_n_steps is {every_n_steps}: give 1 or more, or null")
+    def __init__(self, every_n_steps: int = 1) -> None:
+        require(every_n_steps > 0, f"Throughput's every_n_steps is {every_n_steps}: give 1 or more")
         self.every_n_steps = every_n_steps
+        self.logged = 0
         self.recent, self.total = Work(), Work()
         self.rate = 0.0
-        self.started = self.ended = 0.0
+        self.started = 0.0
+        self.ended: float | None = None
         self.products: MatrixProducts | None = None
         self.peak = 0.0
 
@@ -95,9 +97,17 @@ class Throughput(Callback):
         self.products = MatrixProducts(pl_module)
         self.recent, self.total = Work(), Work()
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begins where a resume goes on."""
+        self.logged = trainer.fit_loop.total_batch_idx + 1
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """From here on the first batch is waited for."""
         self.ended = time.perf_counter()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Until the next batch, nothing is waited for."""
+        self.ended = None
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: TokenBatch, batch_idx: int
@@ -105,6 +115,8 @@ class Throughput(Callback):
         """Starts the clock."""
         assert self.products is not None
         self.started = time.perf_counter()
+        if self.ended is None:
+            self.ended = self.started
         self.products.operations = 0.0
 
     def on_train_batch_end(
@@ -112,17 +124,20 @@ class Throughput(Callback):
     ) -> None:
         """Stops the clock and logs the rates from time to time."""
         assert self.products is not None
-        every = self.every_n_steps or logging_interval(trainer) * trainer.accumulate_grad_batches
         # Not counted from the start of this process: a resume logs at the same steps.
-        logs = every > 0 and (trainer.fit_loop.total_batch_idx + 1) % every == 0
+        done, every = trainer.fit_loop.total_batch_idx + 1, self.every_n_steps
+        logs = done // every > self.logged // every and is_logging(trainer)
         if logs and pl_module.device.type == "cuda":
             torch.cuda.synchronize(pl_module.device)
-        before, self.ended = self.ended, time.perf_counter()
+        before, ended = self.ended, time.perf_counter()
+        assert before is not None
+        self.ended = ended
         ranks = trainer.world_size
         tokens, sentences = batch.positions.numel() * ranks, len(batch) * ranks
-        work = Work(tokens, sentences, self.products.operations, self.ended - self.started, self.started - before)
+        work = Work(tokens, sentences, self.products.operations, ended - self.started, self.started - before)
         self.recent.add(work)
         if logs:
+            self.logged = done
             self.peak = peak_memory(pl_module.device)
             rates = self.recent.rates(self.rate) | {"peak_memory_mb": self.peak}
             pl_module.log_dict({f"train/{name}": rate for name, rate in rates.items()}, on_step=True, on_epoch=False)

@@ -203,12 +203,12 @@ def test_a_small_benchmark_of_the_framework_gives_its_row() -> None:
     assert row.target == 1 / 1.05 and "13 batches" in row.what and row.ours > 0
 
 
-@pytest.mark.slow  # it prepares corpora in processes of their own
 def test_a_small_benchmark_of_memory_gives_its_row() -> None:
     rows = memory(dict.fromkeys(SIZES, SMALL), repeats=1, count=1)
     assert len(rows) == 2 and all(row.ratio > 0 and "page faults" in row.note for row in rows)
 
 
+@pytest.mark.slow  # it prepares corpora in processes of their own
 def test_small_benchmarks_of_preparation_give_their_rows() -> None:
     rows = preparation(sentences=300, against=600)
     assert [row.reference for row in rows[:3]] == [60.0, 5.0, 1500.0]
