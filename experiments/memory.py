@@ -7,7 +7,7 @@ import os
 
 # Options of mallopt(3), by glibc's malloc.h, and the environment's variables that set the same.
 TRIM_THRESHOLD, MMAP_MAX = -1, -4
-VARIABLES = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
+VARIABLES = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_")
 KEPT = 2**31 - 1  # bytes free at the end of the heap, the most that can be asked for
 
 
@@ -15,13 +15,14 @@ def keep_freed_memory() -> bool:
     """Has this process keep the memory that it frees, up to 2 GB at the end of the heap, and large tensors anywhere.
 
     By itself the C library gives it back to the system and gets it again page by page, each of which the system clears:
-    up to a third of the time of a step (`make bench ARGS=memory`). PyTorch's tuning guide has other allocators for it,
-    which have to be installed. The peak of memory may be some tenths higher.
+    up to a quarter of the time of a step (`make bench ARGS=memory`). PyTorch's tuning guide has other allocators,
+    which have to be installed. The peak of memory may be some tenths higher, what is kept counts for this process after
+    the training, too, and processes that are forked from it in the meantime (`num_workers`) hold it with it.
 
     Returns:
         Whether it does: with glibc, unless the environment has settings of its own for it.
     """
-    if any(name in os.environ for name in VARIABLES):
+    if any(name in os.environ for name in VARIABLES) or "malloc" in os.environ.get("GLIBC_TUNABLES", ""):
         return False
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -50,8 +50,8 @@ def memory(sizes: Mapping[str, Sizes] = SIZES, repeats: int = 3, count: int = 6)
 
 def measured(what: str, sizes: Mapping[str, int], count: int, keeps: bool) -> dict[str, float]:
     """Of so many runs, the median seconds, the mean page faults, and the peak of memory."""
-    if keeps:
-        keep_freed_memory()
+    if keeps and not keep_freed_memory():
+        sys.exit("nothing can be measured of memory that is kept: see experiments/memory.py")
     run = _run_of(what, Sizes(**sizes))
     for _ in range(2):
         run()
