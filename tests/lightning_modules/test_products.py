@@ -86,7 +86,10 @@ def test_what_does_not_fit_is_said_to_by_pytorch(either: bool) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_weights_that_are_laid_out_make_the_same_products(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     x, weight = torch.randn(20, 37).to(dtype), torch.randn(91, 37).to(dtype)
-    for faster, view in ((False, weight), (True, weight), (True, weight.t().contiguous().t())):
+    ways = [(False, weight), (True, weight), (True, weight.t().contiguous().t())]
+    if dtype == torch.bfloat16 and not products.bfloat16_is_fast():
+        del ways[1:]  # oneDNN refuses it there, and is not asked
+    for faster, view in ways:
         monkeypatch.setattr(products, "onednn_is_faster", lambda *given, faster=faster: faster)
         found = LaidOut(view, None, 20)(x)
         assert found.dtype == dtype
