@@ -56,7 +56,7 @@ class PublishedDAAE(nn.Module):
         """One training step on sentences of one length."""
         size = (len(batch), self.latent_size)
         seen_TB = word_by_word_drop(batch.inputs.t().contiguous(), self.drop)
-        losses = self.losses(batch, seen_TB, torch.randn(size), torch.randn(size))
+        losses = self.losses(batch, seen_TB, *torch.randn(2, *size, device=batch.inputs.device))
         for optimizer, loss in zip((self.optimizer, self.of_discriminator), losses, strict=True):
             optimizer.zero_grad()
             torch.autograd.backward(loss)
@@ -73,7 +73,7 @@ class PublishedDAAE(nn.Module):
         reconstruction = cross_entropy(
             logits.flatten(0, 1), batch.targets.flatten(), ignore_index=PAD, reduction="none"
         )
-        ones, zeros = torch.ones(len(batch), 1), torch.zeros(len(batch), 1)
+        ones, zeros = torch.ones_like(z_BZ[:, :1]), torch.zeros_like(z_BZ[:, :1])
         fooled = binary_cross_entropy_with_logits(self.discriminator(z_BZ), ones)
         told = binary_cross_entropy_with_logits(self.discriminator(z_BZ.detach()), zeros)
         told = told + binary_cross_entropy_with_logits(self.discriminator(prior_BZ), ones)
@@ -84,7 +84,7 @@ def mim_loss(model: SentenceMIM, batch: TokenBatch) -> Tensor:
     """The loss of SentenceMIM as its repository has it: everything padded, a log-softmax over all of it."""
     backbone = model.backbone
     embedded = reverse(backbone.encoder_embedding(batch.inputs), batch.lengths)
-    packed = pack_padded_sequence(embedded, batch.lengths, batch_first=True, enforce_sorted=False)
+    packed = pack_padded_sequence(embedded, batch.lengths.cpu(), batch_first=True, enforce_sorted=False)
     _, hidden = _pytorchs(backbone.encoder.forwards[0], packed)
     posterior = backbone.posterior(hidden[-1])
     z_BZ = model.sample_latent(batch, posterior)
@@ -132,7 +132,7 @@ def word_by_word_drop(words_TB: Tensor, drop: float) -> Tensor:
         kept[0] = True
         rest = [word for place, word in enumerate(words) if kept[place]]
         rows.append(rest + [PAD] * (len(words) - len(rest)))
-    return torch.tensor(rows).t().contiguous()
+    return torch.tensor(rows).t().contiguous().to(words_TB.device)
 
 
 def _linear(layer: nn.Linear) -> nn.Linear:

@@ -38,20 +38,29 @@ class Row:
         return self.reference / self.ours
 
 
-def medians(alternatives: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+def medians(alternatives: Mapping[str, Callable[[], object]], repeats: int, device: str = "cpu") -> dict[str, float]:
     """The median seconds of each alternative; every round runs all of them, one after the other.
 
-    Those whose name has `bf16` are left out on a processor without bfloat16, where they would take hours.
+    Those whose name has `bf16` are left out on a processor without bfloat16, where they would take hours. A GPU is
+    waited for.
     """
-    measured = [name for name in alternatives if "bf16" not in name or bfloat16_is_fast()]
+    slow = device == "cpu" and not bfloat16_is_fast()
+    measured = [name for name in alternatives if not (slow and "bf16" in name)]
     seconds: dict[str, list[float]] = {name: [] for name in measured}
     for _ in range(repeats):
         for name in measured:
             gc.collect()
+            _wait(device)
             start = time.perf_counter()
             alternatives[name]()
+            _wait(device)
             seconds[name].append(time.perf_counter() - start)
     return {name: median(values) for name, values in seconds.items()}
+
+
+def _wait(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def peak_megabytes(run: Callable[[], object]) -> float:

@@ -104,13 +104,7 @@ def daae(
 
 def smim(sizes: Sizes, batches: int, repeats: int, sentences: int = 20) -> list[Row]:
     """SentenceMIM on sentences of PTB's lengths: the published loop pads random batches, ours are bucketed."""
-    model = SentenceMIM(
-        vocabulary=vocabulary(sizes.words),
-        embedding=EmbeddingConfig(sizes.embedding),
-        encoder=EncoderConfig(cell="gru", hidden_size=sizes.hidden, direction="reversed"),
-        posterior=PosteriorConfig(latent_size=sizes.latent, min_log_variance=-10),
-        decoder=DecoderConfig(cell="gru", hidden_size=sizes.hidden, latent=("state", "concat"), dropout=0.5),
-    )
+    model = made_smim(sizes)
     known = ptb_like(sizes.words, batches * sentences)
     padded = [TokenBatch.from_ids(known[start : start + sentences]) for start in range(0, len(known), sentences)]
     bucketed = in_buckets(known, sentences)
@@ -169,11 +163,14 @@ def steps(
 
 def bare_step(model: TextModel, loss: Loss | None = None, bf16: bool = False) -> Callable[[TokenBatch], None]:
     """A training step without Lightning, by the family's own objective unless another loss is given."""
-    optimizer = make_optimizer(model.parameter_groups(), OptimizerConfig(lr=1e-4), fused=loss is None)
+    kind = model.device.type
+    optimizer = make_optimizer(
+        model.parameter_groups(), OptimizerConfig(lr=1e-4), fused=loss is None and model.fuses_steps()
+    )
 
     def step(batch: TokenBatch) -> None:
         optimizer.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        with torch.autocast(kind, torch.bfloat16, enabled=bf16):
             value = model.objective(batch).loss.mean() if loss is None else loss(batch)
         torch.autograd.backward(value)
         optimizer.step()
@@ -209,6 +206,18 @@ def made_reviews_daae(words: str) -> AdversarialAutoencoder:
     )
 
 
+def made_smim(sizes: Sizes) -> SentenceMIM:
+    """A SentenceMIM with the architecture of Livne et al. (2020)."""
+    torch.manual_seed(0)
+    return SentenceMIM(
+        vocabulary=vocabulary(sizes.words),
+        embedding=EmbeddingConfig(sizes.embedding),
+        encoder=EncoderConfig(cell="gru", hidden_size=sizes.hidden, direction="reversed"),
+        posterior=PosteriorConfig(latent_size=sizes.latent, min_log_variance=-10),
+        decoder=DecoderConfig(cell="gru", hidden_size=sizes.hidden, latent=("state", "concat"), dropout=0.5),
+    )
+
+
 def made_vae_avg(sizes: Sizes, samples: int) -> AveragingVAE:
     """A VAE-AVG with the architecture of Kruengkrai (2019), without dropout."""
     torch.manual_seed(0)
@@ -228,10 +237,10 @@ def vocabulary(words: int) -> str:
     return build_vocabulary([text], VocabularyConfig()).to_str()
 
 
-def ptb_like(words: int, count: int, seed: int = 0) -> list[list[int]]:
-    """Sentences of 2 to 80 words, 21 in the mean with a standard deviation of 10, as in PTB."""
+def ptb_like(words: int, count: int, seed: int = 0, mean: int = 21, most: int = 80) -> list[list[int]]:
+    """Sentences of 2 to 80 words, 21 in the mean with a standard deviation of 10, as in PTB, or of another mean."""
     rng = np.random.default_rng(seed)
-    lengths = rng.gamma(4.4, 21 / 4.4, size=count).round().clip(2, 80).astype(np.int64)
+    lengths = rng.gamma(4.4, mean / 4.4, size=count).round().clip(2, most).astype(np.int64)
     return [rng.integers(len(SPECIAL_TOKENS), words, size=length).tolist() for length in lengths]
 
 

@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from datamodules.batch import TokenBatch
 from datamodules.vocabulary import BOS, EOS
 from experiments.bench.__main__ import BENCHMARKS, main
+from experiments.bench.accelerator import accelerator
 from experiments.bench.decoding import Ending, corruption, decoding, to_the_limit
 from experiments.bench.encoding import encoding
 from experiments.bench.framework import framework
@@ -224,6 +225,16 @@ def test_a_small_benchmark_of_the_vocabulary_gives_its_row() -> None:
     kept = backbone.LOGITS_KEPT
     [row] = large_vocabulary(words=50, sentences=2, length=3, repeats=1)
     assert "8 tokens" in row.what and "MB" in row.note and kept == backbone.LOGITS_KEPT
+
+
+def test_the_benchmarks_of_a_gpu_give_their_rows_on_a_small_scale(
+    bfloat16: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    *trained, weighed = accelerator("cpu", SMALL, SMALL, SMALL, sentences=3, samples=2, repeats=1)
+    assert len(trained) == (4 if bfloat16 else 2) and {row.target for row in trained} == {5.0}
+    assert all("tokens/s" in row.note for row in trained) and weighed.reference == 60.0 and weighed.ours > 0
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert accelerator() == [] and "no GPU" in capsys.readouterr().err
 
 
 @pytest.mark.slow  # it prepares corpora in processes of their own
