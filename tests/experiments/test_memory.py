@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from experiments import lightning_cli, memory
+from experiments.bench import memory as bench
 
 # Two blocks at a time, which glibc keeps none of: the pages that had to be had of the system for them.
 ROUNDS = """
@@ -65,3 +69,35 @@ def test_a_training_on_a_cpu_keeps_it(
     data = f"--data.init_args.data_dir={trained.data}"
     textae("fit", "--config", trained.config, data, "--trainer.max_epochs=1", "--trainer.logger=false", *quiet)
     assert asked == ["kept"]
+
+
+def test_a_training_on_a_gpu_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(lightning_cli, "keep_freed_memory", lambda: asked.append("kept"))
+    for device in ("cuda", "cpu"):
+        strategy = SimpleNamespace(root_device=torch.device(device))
+        lightning_cli.TextCLI.before_fit(SimpleNamespace(trainer=SimpleNamespace(strategy=strategy)))  # type: ignore[arg-type]
+        assert asked == (["kept"] if device == "cpu" else [])
+
+
+def test_the_benchmark_compares_a_process_that_keeps_it_with_one_that_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(command: list[str], **_: Any) -> SimpleNamespace:
+        keeps = json.loads(command[-1])["keeps"]
+        found = {"seconds": 1.0 if keeps else 3.0, "faults": 10 if keeps else 2000, "megabytes": 60 if keeps else 50}
+        return SimpleNamespace(stdout=json.dumps(found))
+
+    monkeypatch.setattr("experiments.bench.memory.subprocess.run", run)
+    for row in bench.memory():
+        assert row.ratio == 3.0 and row.note == "10 page faults instead of 2,000; at most 60 MB instead of 50"
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_the_benchmarks_process_keeps_it_where_it_is_to(keeps: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(bench, "keep_freed_memory", lambda: asked.append(True) or True)
+    found = bench.measured("DAAE", {"words": 40, "embedding": 6, "hidden": 7, "latent": 3}, 1, keeps)
+    assert asked == [True] * keeps and found["seconds"] > 0
+    monkeypatch.setattr(bench, "keep_freed_memory", lambda: False)
+    if keeps:
+        with pytest.raises(SystemExit, match="nothing can be measured"):
+            bench.measured("DAAE", {}, 1, keeps)
