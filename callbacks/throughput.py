@@ -68,8 +68,8 @@ class Throughput(Callback):
       read and figures logged: data are not waited for longer than that.
     - `train/peak_memory_mb`: most memory so far, of the GPU or else of the process.
 
-    Validation is not counted, nor are the batches that lagging inference draws for its encoder. A GPU, which the steps
-    do not wait for, is waited for when they are logged.
+    Validation is not counted, nor are the words of the batches that lagging inference draws for its encoder alone. A GPU,
+    which the steps do not wait for, is waited for when they are logged.
 
     Args:
         every_n_steps: Batches that they are of, at least: they are logged when the trainer logs (`log_every_n_steps`).
