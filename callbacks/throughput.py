@@ -68,7 +68,7 @@ class Throughput(Callback):
       read and figures logged: data are not waited for longer than that.
     - `train/peak_memory_mb`: most memory so far, of the GPU or else of the process.
 
-    Validation is not counted, nor are the words of the batches that lagging inference draws for its encoder alone. A GPU,
+    Validation is not counted, nor are the words of batches that lagging inference draws for its encoder alone. A GPU,
     which the steps do not wait for, is waited for when they are logged.
 
     Args:
