@@ -37,6 +37,7 @@ def corpus_of(trainer: Trainer) -> TextDataModule:
 
 def is_logging(trainer: Trainer) -> bool:
     """Whether the trainer logs figures at the end of this training batch, as Lightning decides it."""
+    # Not by arithmetic on its counters: an epoch's last step may be of fewer batches. Lightning's own monitors ask so.
     accumulates = trainer.fit_loop._should_accumulate() and trainer.lightning_module.automatic_optimization
     logs: bool = trainer._logger_connector.should_update_logs
     return logs and not accumulates
