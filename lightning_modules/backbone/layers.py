@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from datamodules.errors import require
-from lightning_modules.backbone.products import has_mkls_best
 
 Activation = Literal["tanh", "relu", "elu"]
+BITS = 2**16  # a draw's values
 ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu, "elu": nn.functional.elu}
 
 
@@ -34,16 +34,17 @@ def last_step(x_BTH: Tensor, lengths_B: Tensor) -> Tensor:
 
 
 class Dropout(nn.Dropout):
-    """An `nn.Dropout` whose masks take a fourth of the time on CPUs other than Intel's."""
+    """An `nn.Dropout` that takes a fifth of the time on CPUs, where p is rounded to a 65,536th."""
 
     def forward(self, x: Tensor) -> Tensor:
         """The shape of x."""
-        if not self.training or not 0 < self.p < 1 or x.device.type != "cpu" or has_mkls_best():
+        if not self.training or not 0 < self.p < 1 or x.device.type != "cpu":
             return super().forward(x)
-        # PyTorch draws a double precision number for each element there, one after the other. Not of the default dtype,
-        # which `bf16-true` makes one of eight bits.
-        kept = (torch.rand(x.shape, dtype=torch.float32, device=x.device) >= self.p).to(x.dtype)
-        return x * kept.div_(1 - self.p)
+        # PyTorch draws a double precision number for each element there, one after the other. Here four share a draw.
+        draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device).random_(-(2**63), None)
+        dropped = min(round(self.p * BITS), BITS - 1)
+        kept = draws.view(torch.int16)[: x.numel()].view(x.shape) >= dropped - BITS // 2
+        return x * kept.to(x.dtype).div_(1 - dropped / BITS)
 
 
 class Highway(nn.Module):

@@ -7,14 +7,7 @@ import math
 import pytest
 import torch
 
-from lightning_modules.backbone import layers
 from lightning_modules.backbone.layers import Dropout
-
-
-@pytest.fixture(params=[False, True], ids=["ours", "by MKL"], autouse=True)
-def either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both ways to draw a mask, whichever the processor has."""
-    monkeypatch.setattr(layers, "has_mkls_best", lambda: request.param)
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.999])
@@ -34,6 +27,21 @@ def test_a_share_is_dropped_and_the_rest_keeps_the_expectation(p: float, dtype: 
     for axis in (0, 1):
         shares = kept.double().mean(axis)
         assert float(shares.std()) == pytest.approx(math.sqrt(p * (1 - p) / x.shape[axis]), rel=0.2)
+
+
+def test_neighbours_are_dropped_independently() -> None:
+    torch.manual_seed(0)
+    p, count = 0.3, 400_000
+    kept = (Dropout(p)(torch.ones(count)) != 0).double()
+    for apart in (1, 2, 3, 4, 8):
+        both = float((kept[:-apart] * kept[apart:]).mean())
+        assert both == pytest.approx((1 - p) ** 2, abs=5 * math.sqrt(0.25 / count)), apart
+
+
+@pytest.mark.parametrize("shape", [(0,), (3, 0, 2), (1,), (5, 7)])
+def test_any_shape_keeps_its_own(shape: tuple[int, ...]) -> None:
+    assert Dropout(0.5)(torch.ones(shape)).shape == shape
+    assert Dropout(0.5)(torch.ones(shape).transpose(0, -1)).shape == torch.ones(shape).transpose(0, -1).shape
 
 
 def test_the_share_does_not_depend_on_the_default_precision() -> None:
