@@ -13,18 +13,31 @@ from statistics import median
 
 import torch
 
+from callbacks.matrix_products import matrix_rate
 from callbacks.throughput import peak_memory
 from datamodules.batch import TokenBatch
 from datamodules.vocabulary import SPECIAL_TOKENS
 from experiments.bench.timing import Row
-from experiments.bench.training import PAPER, PTB, Sizes, in_buckets, made_daae, made_vae_avg, ptb_like, steps
+from experiments.bench.training import (
+    PAPER,
+    PTB,
+    Sizes,
+    daae_products,
+    in_buckets,
+    made_daae,
+    made_vae_avg,
+    ptb_like,
+    steps,
+)
 from experiments.memory import keep_freed_memory
 
-SIZES = {"DAAE training step, paper size": PAPER, "VAE-AVG training, L = 10, PTB's lengths": PTB}
+DAAE = "DAAE training step, paper size"
+SIZES = {DAAE: PAPER, "VAE-AVG training, L = 10, PTB's lengths": PTB}
+BATCH = (64, 9)  # sentences and words of the DAAE's
 
 
 def memory(sizes: Mapping[str, Sizes] = SIZES, repeats: int = 3, count: int = 6) -> list[Row]:
-    """One row for each model.
+    """One row for each model, and one for the share of the rate of matrix products that the DAAE then has.
 
     Args:
         sizes: Of the models of `SIZES`.
@@ -45,11 +58,15 @@ def memory(sizes: Mapping[str, Sizes] = SIZES, repeats: int = 3, count: int = 6)
         note += f"; at most {after['megabytes']:,.0f} MB instead of {before['megabytes']:,.0f}"
         told = f"{what}, in fp32, as `textae fit` has it; freed memory given back to the system"
         rows.append(Row(told, before["seconds"], after["seconds"], None, note))
+        if what == DAAE:
+            told = f"{what}, in fp32, as `textae fit` has it; its matrix products alone at the rate of a large one"
+            note = f"the ratio is the share of that rate, {after['rate'] / 1e9:.0f} GFLOP/s"
+            rows.append(Row(told, daae_products(size, *BATCH) / after["rate"], after["seconds"], 0.88, note))
     return rows
 
 
 def measured(what: str, sizes: Mapping[str, int], count: int, keeps: bool) -> dict[str, float]:
-    """Of so many runs, the median seconds, the mean page faults, and the peak of memory."""
+    """Of so many runs, the median seconds, the mean page faults, and the peak of memory; and the rate behind them."""
     if keeps and not keep_freed_memory():
         sys.exit("nothing can be measured of memory that is kept: see experiments/memory.py")
     run = _run_of(what, Sizes(**sizes))
@@ -61,12 +78,14 @@ def measured(what: str, sizes: Mapping[str, int], count: int, keeps: bool) -> di
         run()
         seconds.append(time.perf_counter() - start)
     faults = (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / count
-    return {"seconds": median(seconds), "faults": faults, "megabytes": peak_memory(torch.device("cpu"))}
+    megabytes = peak_memory(torch.device("cpu"))
+    rate = matrix_rate(torch.device("cpu"))
+    return {"seconds": median(seconds), "faults": faults, "megabytes": megabytes, "rate": rate}
 
 
 def _run_of(what: str, sizes: Sizes) -> Callable[[], None]:
-    if what.startswith("DAAE"):
-        words = torch.randint(len(SPECIAL_TOKENS), sizes.words, (64, 9))
+    if what == DAAE:
+        words = torch.randint(len(SPECIAL_TOKENS), sizes.words, BATCH)
         return steps(made_daae(sizes), [TokenBatch.from_ids(words.tolist())])
     return steps(made_vae_avg(sizes, samples=10), in_buckets(ptb_like(sizes.words, 4 * 32), 32))
 
