@@ -31,7 +31,8 @@ class EncoderConfig:
         dropout: On the word embeddings, and between layers.
         summary: How the states become one vector: the last one (of each direction), their mean or maximum (Long et al.
             2019), or an attention over time with a weight for each feature (Vani & Birodkar 2016).
-        summary_cell: With `last`: the LSTM's cell state beside its hidden state (Xu & Durrett 2018).
+        summary_cell: With `last`: the LSTM's cell state beside its hidden state (Xu & Durrett 2018). A GPU's step waits
+            for the sentences' lengths then.
         summary_highway: A highway layer on the states first, its gate biased to let them pass (Vani & Birodkar 2016).
         summary_size: A linear map of the states to this size before they are summarised.
         summary_activation: What the summary goes through.
