@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Callable
 
 # Options of mallopt(3), by glibc's malloc.h, and the environment's variables that set the same.
 TRIM_THRESHOLD, MMAP_MAX = -1, -4
@@ -22,10 +23,22 @@ def keep_freed_memory() -> bool:
     Returns:
         Whether it does: with glibc, unless the environment has settings of its own for it.
     """
+    mallopt = _mallopt()
+    return mallopt is not None and all(
+        mallopt(option, value) == 1 for option, value in ((MMAP_MAX, 0), (TRIM_THRESHOLD, KEPT))
+    )
+
+
+def can_keep_freed_memory() -> bool:
+    """Whether `keep_freed_memory` would change anything."""
+    return _mallopt() is not None
+
+
+def _mallopt() -> Callable[[int, int], int] | None:
     if any(name in os.environ for name in VARIABLES) or "malloc" in os.environ.get("GLIBC_TUNABLES", ""):
-        return False
+        return None
     try:
-        mallopt = ctypes.CDLL(None).mallopt
+        mallopt: Callable[[int, int], int] = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # another C library, or another system
-        return False
-    return all(mallopt(option, value) == 1 for option, value in ((MMAP_MAX, 0), (TRIM_THRESHOLD, KEPT)))
+        return None
+    return mallopt

@@ -76,7 +76,7 @@ def framework(batches: int = 400, repeats: int = 3, options: tuple[str, ...] = (
                     "--trainer.callbacks+=experiments.bench.framework.BareSteps",
                 ]
             )
-    what = f"`textae fit` of daae_reviews, {batches} batches; its bare steps, taken in turn with it"
+    what = f"`textae fit` of daae_reviews, {batches} batches but for the first quarter; its bare steps, in turn with it"
     rate = BareSteps.tokens / BareSteps.fit
     return [Row(what, BareSteps.bare / repeats, BareSteps.fit / repeats, 1 / ALLOWED, f"{rate:,.0f} tokens/s")]
 

@@ -13,7 +13,7 @@ from statistics import median
 
 import torch
 
-from callbacks.matrix_products import matrix_rate
+from callbacks.matrix_products import large_product
 from callbacks.throughput import peak_memory
 from datamodules.batch import TokenBatch
 from datamodules.vocabulary import SPECIAL_TOKENS
@@ -29,7 +29,7 @@ from experiments.bench.training import (
     ptb_like,
     steps,
 )
-from experiments.memory import keep_freed_memory
+from experiments.memory import can_keep_freed_memory, keep_freed_memory
 
 DAAE = "DAAE training step, paper size"
 SIZES = {DAAE: PAPER, "VAE-AVG training, L = 10, PTB's lengths": PTB}
@@ -39,11 +39,16 @@ BATCH = (64, 9)  # sentences and words of the DAAE's
 def memory(sizes: Mapping[str, Sizes] = SIZES, repeats: int = 3, count: int = 6) -> list[Row]:
     """One row for each model, and one for the share of the rate of matrix products that the DAAE then has.
 
+    None where memory cannot be kept.
+
     Args:
         sizes: Of the models of `SIZES`.
         repeats: Processes of either kind, in turn.
         count: Runs of a process, of which the median counts.
     """
+    if not can_keep_freed_memory():
+        print("memory: left out, for freed memory cannot be kept, see experiments/memory.py", file=sys.stderr)
+        return []
     rows = []
     for what, size in sizes.items():
         found: dict[bool, list[dict[str, float]]] = {False: [], True: []}
@@ -66,21 +71,27 @@ def memory(sizes: Mapping[str, Sizes] = SIZES, repeats: int = 3, count: int = 6)
 
 
 def measured(what: str, sizes: Mapping[str, int], count: int, keeps: bool) -> dict[str, float]:
-    """Of so many runs, the median seconds, the mean page faults, and the peak of memory; and the rate behind them."""
-    if keeps and not keep_freed_memory():
-        sys.exit("nothing can be measured of memory that is kept: see experiments/memory.py")
+    """Of so many runs, the median seconds and page faults, the peak of memory, and a large product's rate.
+
+    The product is made behind each run.
+    """
+    if keeps:
+        keep_freed_memory()
     run = _run_of(what, Sizes(**sizes))
-    for _ in range(2):
+    product, operations = large_product(torch.device("cpu"))
+    found: list[dict[str, float]] = []
+    for _ in range(2 + count):  # two warm up
+        faults, start = _page_faults(), time.perf_counter()
         run()
-    before, seconds = resource.getrusage(resource.RUSAGE_SELF).ru_minflt, []
-    for _ in range(count):
+        seconds, faults = time.perf_counter() - start, _page_faults() - faults
         start = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - start)
-    faults = (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / count
-    megabytes = peak_memory(torch.device("cpu"))
-    rate = matrix_rate(torch.device("cpu"))
-    return {"seconds": median(seconds), "faults": faults, "megabytes": megabytes, "rate": rate}
+        product()
+        found.append({"seconds": seconds, "faults": faults, "rate": operations / (time.perf_counter() - start)})
+    return _medians(found[2:]) | {"megabytes": peak_memory(torch.device("cpu"))}
+
+
+def _page_faults() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 
 def _run_of(what: str, sizes: Sizes) -> Callable[[], None]:

@@ -16,6 +16,7 @@ import torch
 
 from experiments import lightning_cli, memory
 from experiments.bench import memory as bench
+from experiments.bench.training import PAPER, daae_products
 
 # Two blocks at a time, which glibc keeps none of: the pages that had to be had of the system for them.
 ROUNDS = """
@@ -84,20 +85,28 @@ def test_the_benchmark_compares_a_process_that_keeps_it_with_one_that_does_not(m
     def run(command: list[str], **_: Any) -> SimpleNamespace:
         keeps = json.loads(command[-1])["keeps"]
         found = {"seconds": 1.0 if keeps else 3.0, "faults": 10 if keeps else 2000, "megabytes": 60 if keeps else 50}
+        found["rate"] = 2e11 if keeps else 1e9
         return SimpleNamespace(stdout=json.dumps(found))
 
     monkeypatch.setattr("experiments.bench.memory.subprocess.run", run)
-    for row in bench.memory():
+    daae, share, vae_avg = bench.memory()
+    for row in (daae, vae_avg):
         assert row.ratio == 3.0 and row.note == "10 page faults instead of 2,000; at most 60 MB instead of 50"
+    # The products of a step of the paper's size, counted on the model (see `test_bench.py`), at 200 GFLOP/s in 1 s.
+    assert share.ratio == pytest.approx(daae_products(PAPER, 64, 9) / 2e11) and "200 GFLOP/s" in share.note
 
 
 @pytest.mark.parametrize("keeps", [True, False])
 def test_the_benchmarks_process_keeps_it_where_it_is_to(keeps: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[bool] = []
     monkeypatch.setattr(bench, "keep_freed_memory", lambda: asked.append(True) or True)
-    found = bench.measured("DAAE", {"words": 40, "embedding": 6, "hidden": 7, "latent": 3}, 1, keeps)
-    assert asked == [True] * keeps and found["seconds"] > 0
-    monkeypatch.setattr(bench, "keep_freed_memory", lambda: False)
-    if keeps:
-        with pytest.raises(SystemExit, match="nothing can be measured"):
-            bench.measured("DAAE", {}, 1, keeps)
+    found = bench.measured(bench.DAAE, {"words": 40, "embedding": 6, "hidden": 7, "latent": 3}, 1, keeps)
+    assert asked == [True] * keeps and found["seconds"] > 0 and found["rate"] > 1e6
+
+
+def test_the_benchmark_leaves_its_rows_out_where_memory_cannot_be_kept(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1")
+    assert bench.memory() == []
+    assert "memory: left out" in capsys.readouterr().err
