@@ -104,7 +104,8 @@ def test_a_test_leaves_the_folder_alone(model: Any, corpus: Make, trainer: Make,
 
 
 @pytest.mark.parametrize(
-    ("precision", "rate", "said"), [("bf16-mixed", 1e9, True), ("bf16-mixed", 3e9, False), ("bf16-mixed", 1.8e9, False), ("32-true", 1e9, False)]
+    ("precision", "rate", "said"),
+    [("bf16-mixed", 1e9, True), ("bf16-mixed", 3e9, False), ("bf16-mixed", 1.8e9, False), ("32-true", 1e9, False)],
 )
 def test_a_processor_that_is_slow_in_bfloat16_is_named(
     fit: Make,
