@@ -18,7 +18,7 @@ from datamodules.batch import TokenBatch
 from datamodules.errors import require
 
 DTYPES = {"bf16": torch.bfloat16, "16": torch.float16}
-SLOWER = 1.2  # times as fast: a machine shared with others drifts by less
+SLOWER = 1.2  # times, below which a busy moment of the machine may be all that there is
 SLOW = (
     "this processor's products run at {:.0f} GFLOP/s in bfloat16 and at {:.0f} in float32: train with "
     "--trainer.precision 32-true"

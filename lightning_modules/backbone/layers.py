@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from datamodules.errors import require
 
 Activation = Literal["tanh", "relu", "elu"]
-BITS = 2**16  # a draw's values
+VALUES = 2**16  # of a mask's random number
 ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu, "elu": nn.functional.elu}
 
 
@@ -42,9 +42,9 @@ class Dropout(nn.Dropout):
             return super().forward(x)
         # PyTorch draws a double precision number for each element there, one after the other. Here four share a draw.
         draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device).random_(-(2**63), None)
-        dropped = min(round(self.p * BITS), BITS - 1)
-        kept = draws.view(torch.int16)[: x.numel()].view(x.shape) >= dropped - BITS // 2
-        return x * kept.to(x.dtype).div_(1 - dropped / BITS)
+        dropped = min(round(self.p * VALUES), VALUES - 1)
+        kept = draws.view(torch.int16)[: x.numel()].view(x.shape) >= dropped - VALUES // 2
+        return x * kept.to(x.dtype).div_(1 - dropped / VALUES)
 
 
 class Highway(nn.Module):

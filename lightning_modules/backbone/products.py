@@ -120,7 +120,7 @@ def onednn_is_faster(device: torch.device, dtype: torch.dtype) -> bool:
         return False
     if dtype == torch.bfloat16:
         return bfloat16_is_fast()
-    return dtype == torch.float32 and torch.backends.cpu.get_cpu_capability() == "AVX512" and not has_mkls_best()
+    return dtype == torch.float32 and torch.backends.cpu.get_cpu_capability() == "AVX512" and not _has_mkls_best()
 
 
 def bfloat16_is_fast() -> bool:
@@ -129,7 +129,7 @@ def bfloat16_is_fast() -> bool:
 
 
 @cache
-def has_mkls_best() -> bool:
+def _has_mkls_best() -> bool:
     """Whether MKL uses all of the processor: it is made for Intel's, and is known not to on AMD's."""
     try:
         return "AuthenticAMD" not in Path("/proc/cpuinfo").read_text(encoding="utf-8")

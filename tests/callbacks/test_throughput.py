@@ -23,19 +23,23 @@ from callbacks.throughput import Work, peak_memory
 Make = Callable[..., Any]
 
 
+@pytest.fixture
+def ticking(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Has each look at the clock come so many seconds behind the one before, on a machine of 1 GFLOP/s."""
+
+    def tick(seconds: float) -> None:
+        looks = count()
+        monkeypatch.setattr("callbacks.throughput.time.perf_counter", lambda: next(looks) * seconds)
+        monkeypatch.setattr("callbacks.throughput.matrix_rate", lambda *_: 1e9)
+
+    return tick
+
+
 @pytest.mark.parametrize(("every", "epochs"), [(4, 1), (12, 1), (8, 2)])
 def test_throughput_counts_words_and_ends(
-    fresh: Make,
-    corpus: Make,
-    trainer: Make,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    every: int,
-    epochs: int,
+    fresh: Make, corpus: Make, trainer: Make, tmp_path: Path, ticking: Make, every: int, epochs: int
 ) -> None:
-    clock = count()
-    monkeypatch.setattr("callbacks.throughput.time.perf_counter", lambda: next(clock) * 0.5)  # half a second a batch
-    monkeypatch.setattr("callbacks.throughput.matrix_rate", lambda *_: 1e9)
+    ticking(0.5)  # half a second a batch
     data = corpus()  # 600 sentences in 12 batches of 50
     measure = Throughput(every_n_steps=every)
     trainer(
@@ -70,14 +74,13 @@ def test_throughput_is_logged_whenever_the_trainer_logs(
     corpus: Make,
     trainer: Make,
     tmp_path: Path,
+    ticking: Make,
     monkeypatch: pytest.MonkeyPatch,
     every: int,
     accumulate: int,
     steps: list[int],
 ) -> None:
-    clock = count()
-    monkeypatch.setattr("callbacks.throughput.time.perf_counter", lambda: next(clock))  # a second a batch
-    monkeypatch.setattr("callbacks.throughput.matrix_rate", lambda *_: 1e9)
+    ticking(1.0)  # a second a batch
     windows: list[float] = []
     rates = Work.rates
     monkeypatch.setattr(Work, "rates", lambda work, rate: windows.append(work.seconds) or rates(work, rate))

@@ -100,7 +100,7 @@ def test_weights_that_are_laid_out_make_the_same_products(dtype: torch.dtype, mo
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "mixed"])
 @pytest.mark.parametrize("bias", [False, True])
 def test_a_projection_of_many_is_a_linear_layer(bias: bool, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(products, "has_mkls_best", lambda: False)
+    monkeypatch.setattr(products, "_has_mkls_best", lambda: False)
     torch.manual_seed(0)
     layer, x = Projection(37, 91, bias=bias), torch.randn(50, 37)
     true = by_definition(layer, x, torch.zeros(50, 91))[0]
@@ -155,7 +155,7 @@ def test_onednn_has_the_products_in_float32_where_mkl_has_not_its_best(
 ) -> None:
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
-    monkeypatch.setattr(products, "has_mkls_best", lambda: intel)
+    monkeypatch.setattr(products, "_has_mkls_best", lambda: intel)
     cpu = torch.device("cpu")
     assert products.onednn_is_faster(cpu, torch.float32) == faster
     assert not products.onednn_is_faster(cpu, torch.float64)  # exact checks of gradients
@@ -186,4 +186,4 @@ def test_whose_processor_it_is(content: str | None, best: bool, monkeypatch: pyt
         return content
 
     monkeypatch.setattr(Path, "read_text", read_text)
-    assert products.has_mkls_best.__wrapped__() == best
+    assert products._has_mkls_best.__wrapped__() == best
