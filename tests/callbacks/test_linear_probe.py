@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from scipy import sparse
@@ -108,6 +110,25 @@ def test_what_can_barely_be_probed() -> None:
         probe(FEATURES[:12], ["a"] * 11 + ["b"], test, folds=10)
     with pytest.raises(UsageError, match="no class has more than 10 sentences to cut: give fewer"):
         probe(FEATURES[:12], ["a"] * 10 + ["b"] * 2, test, folds=11)
+
+
+@pytest.mark.parametrize(
+    ("warning", "heard"), [("invalid value encountered in matmul", False), ("overflow encountered in matmul", True)]
+)
+def test_a_product_wrongly_called_invalid_is_not_the_users_matter(
+    warning: str, heard: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit = LogisticRegression.fit
+
+    def warning_fit(regression: LogisticRegression, *data: object) -> object:
+        warnings.warn(warning, RuntimeWarning, stacklevel=1)
+        return fit(regression, *data)
+
+    monkeypatch.setattr(LogisticRegression, "fit", warning_fit)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert probe(FEATURES, LABELS, folds=2).accuracy > 0.5
+    assert bool(caught) == heard
 
 
 def test_no_strength_is_chosen_by_the_labels_it_is_judged_on(monkeypatch: pytest.MonkeyPatch) -> None:
