@@ -19,7 +19,7 @@ from lightning_modules import TextModel
 
 
 class Annealing(Callback, ABC):
-    """Sets a weight before each training batch, and logs it as `train/<weight>`.
+    """Sets a weight before each training batch, and logs it as `train/<weight>` at the steps that are logged.
 
     Args:
         weight: Name of the weight: `kl_weight`, `word_dropout`, `mi_weight` or `noise`, as the family has it.
@@ -65,14 +65,15 @@ class Annealing(Callback, ABC):
         require(len(drivers) == 1, f"{len(drivers)} schedules drive {self.weight}: leave one in trainer.callbacks")
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Sets and logs the weight."""
+        """Sets the weight, and logs it where the trainer logs."""
         assert isinstance(pl_module, TextModel) and self.configured is not None
         batches = float(trainer.num_training_batches)
         time: float = trainer.fit_loop.total_batch_idx
         if self.unit == "epoch":
             time = trainer.current_epoch + batch_idx / batches
         pl_module.weights[self.weight] = self.value(time, self.configured)
-        pl_module.log(f"train/{self.weight}", pl_module.weights[self.weight])
+        if pl_module.logs_step:  # at the others a GPU would be waited for, for what nobody would see
+            pl_module.log(f"train/{self.weight}", pl_module.weights[self.weight])
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leaves the configured value behind."""

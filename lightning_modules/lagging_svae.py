@@ -143,15 +143,17 @@ class LaggingVAE(SentenceVAE):
                 losses = losses + loss.detach().sum()
                 words += len(drawn.positions)
             if step % self.aggressive.window == 0:
-                total = self._over_ranks(torch.tensor(float(words), device=self.device))
-                now = self._over_ranks(losses) / max(1.0, total)
+                now = self._nats_a_word(losses, words)
                 if now > before:
                     break
                 before, losses, words = now, torch.zeros_like(losses), 0
         self.visit = 0
 
-    def _over_ranks(self, value: Tensor) -> float:
-        return float(cast(Tensor, self.trainer.strategy.reduce(value, reduce_op="sum")))
+    def _nats_a_word(self, nats: Tensor, words: int) -> float:
+        """Of all ranks, for which a GPU is waited once."""
+        own = torch.stack((nats, torch.full_like(nats, words)))
+        total_nats, total_words = cast(Tensor, self.trainer.strategy.reduce(own, reduce_op="sum")).tolist()
+        return float(total_nats / max(1.0, total_words))
 
     def _drawn_batches(self, batch_idx: int) -> Iterator[TokenBatch]:
         """Batches of the epoch in random order, with replacement; the same ones on every rank."""

@@ -61,10 +61,10 @@ def beam_search(
         UsageError: The width is below 1 or the penalty negative.
     """
     limit = word_limit(model, max_words)
-    never = [*NEVER, *forbidden]
+    never = torch.tensor([*NEVER, *forbidden], device=z_BZ.device)
 
     def allow(log_p_BKV: Tensor, step: int) -> Tensor:
-        log_p_BKV[:, :, never] = float("-inf")
+        log_p_BKV.index_fill_(2, never, float("-inf"))
         if step == limit:
             log_p_BKV[:, :, :EOS] = log_p_BKV[:, :, EOS + 1 :] = float("-inf")
         return log_p_BKV
@@ -85,13 +85,13 @@ def complete(
         width: K.
         forbidden: Words that are not written at the free places.
     """
-    never = [*NEVER, EOS, *forbidden]
+    never = torch.tensor([*NEVER, EOS, *forbidden], device=z_BZ.device)
 
     def allow(log_p_BKV: Tensor, step: int) -> Tensor:
         known_BKV = torch.full_like(log_p_BKV, float("-inf"))
         place = batch.targets[:, step, None, None].expand(-1, log_p_BKV.shape[1], 1)
         known_BKV.scatter_(2, place, log_p_BKV.gather(2, place))
-        log_p_BKV[:, :, never] = float("-inf")
+        log_p_BKV.index_fill_(2, never, float("-inf"))
         return torch.where(free_BT[:, step, None, None], log_p_BKV, known_BKV)
 
     limit = batch.targets.shape[1] - 1

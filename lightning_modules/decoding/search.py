@@ -120,7 +120,7 @@ def _most_probable(logits_BV: Tensor, top_k: int | None, top_p: float) -> Tensor
 
 def _decode(model: TextModel, z_BZ: Tensor, choose: Choose, max_words: int | None, forbidden: Sequence[int]) -> Tensor:
     limit = word_limit(model, max_words)
-    never = [*NEVER, *forbidden]
+    never = torch.tensor([*NEVER, *forbidden], device=z_BZ.device)
     rows_R = torch.arange(len(z_BZ), device=z_BZ.device)  # of the sentences that have not ended
     words_R = torch.full_like(rows_R, BOS)
     written_BT = torch.full((len(z_BZ), limit + 1), PAD, device=z_BZ.device)
@@ -128,8 +128,7 @@ def _decode(model: TextModel, z_BZ: Tensor, choose: Choose, max_words: int | Non
     with evaluating(model):
         for step in range(limit if len(z_BZ) > 0 else 0):
             logits_RV, state = model.step(words_R, z_BZ[rows_R], state)
-            logits_RV = logits_RV.float()
-            logits_RV[:, never] = float("-inf")
+            logits_RV = logits_RV.float().index_fill_(1, never, float("-inf"))
             words_R = choose(logits_RV, step, rows_R)
             written_BT[rows_R, step] = words_R
             going_on_R = (words_R != EOS).nonzero().squeeze(1)
