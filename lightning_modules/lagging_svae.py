@@ -163,4 +163,4 @@ class LaggingVAE(SentenceVAE):
         items = self._epoch_batches[1]
         draw = np.random.default_rng([self.seed, self.current_epoch, batch_idx])
         while True:
-            yield loader.dataset[items[draw.integers(len(items))]].to(self.device)
+            yield loader.dataset[items[draw.integers(len(items))]].to(self.device, non_blocking=True)

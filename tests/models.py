@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 import pytorch_lightning as pl
+import standin
 import torch
 from lightning_fabric.plugins.environments import TorchElasticEnvironment
 from pytorch_lightning.strategies import DDPStrategy
@@ -33,7 +34,10 @@ from lightning_modules.backbone.encoder import EncoderConfig
 from lightning_modules.backbone.layers import EmbeddingConfig
 from lightning_modules.backbone.posterior import PosteriorConfig
 from lightning_modules.base import TextAutoencoder
+from lightning_modules.decoding.search import reconstruct, sample
+from lightning_modules.lagging_svae import AggressiveConfig
 from lightning_modules.optimization import OptimizerConfig
+from lightning_modules.randomness import SentenceRandom
 from lightning_modules.text_model import TextModel
 
 WORDS = tuple(f"w{number}" for number in range(20))
@@ -43,6 +47,8 @@ FIRST_WORD = len(SPECIAL_TOKENS)
 PLAIN = {"optimizer": OptimizerConfig("sgd", lr=0.01)}
 # Networks that have rates and limits of their own, large enough to see them move in a few steps.
 BRISK = {"learned_prior": LearnedPriorConfig(critic_clip=0.2, lr=0.1, weight=0.1, gradient="normalised")}
+# Few of the encoder's own steps, which end after two, four or six.
+QUICK = {"aggressive": AggressiveConfig(max_steps=6, window=2)}
 # What a family without a latent is not configured with.
 WITH_A_LATENT = ("encoder", "posterior", "corruption")
 
@@ -62,7 +68,9 @@ def small(family: type[Family], **options: Any) -> Family:
         "decoder": DecoderConfig(hidden_size=13, max_words=12),
     }
     torch.manual_seed(0)
-    chosen = {"vocabulary": VOCABULARY} | sizes | options
+    known = inspect.signature(family).parameters
+    quick = {name: value for name, value in QUICK.items() if name in known}
+    chosen = {"vocabulary": VOCABULARY} | sizes | quick | options
     if not issubclass(family, TextAutoencoder):
         chosen = {name: value for name, value in chosen.items() if name not in WITH_A_LATENT}
     return family(**chosen)
@@ -135,6 +143,14 @@ def before_end(ids: Tensor, end: int) -> list[int]:
     return row[: row.index(end)] if end in row else row
 
 
+def written(model: TextModel, batch: TokenBatch) -> Tensor:
+    """What it makes of a batch, or, without a latent, what it writes by itself."""
+    if isinstance(model, TextAutoencoder):
+        return reconstruct(model, batch)
+    index_5 = torch.arange(5, device=model.device)
+    return sample(model, torch.zeros(5, 0, device=model.device), SentenceRandom(index_5, 0, -1))
+
+
 class Corpus(Dataset[TokenBatch]):
     """Sentences in memory; an "index" is one rank's part of a batch, as in a data module."""
 
@@ -198,3 +214,30 @@ def train_on_a_rank(
         except Exception:
             Path(f"{folder}/{family.__name__}.{rank}.error").write_text(traceback.format_exc())
     torch.distributed.destroy_process_group()
+
+
+def train_on_a_stand_in(
+    process: int, folder: str, sentences: Sentences, batching: BatchingConfig, batch: TokenBatch
+) -> None:
+    """Trains every family for two epochs on the stand-in for a GPU.
+
+    Leaves in the folder its parameters, what it then makes of the batch and the lines at which its steps waited for the
+    device, or its error.
+    """
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    standin.register()
+    for family in families():
+        try:
+            model, steps = plain(family), standin.WaitsInSteps()
+            # What is logged is copied to the device and back.
+            fitting = trainer(max_epochs=2, log_every_n_steps=1000, callbacks=[steps], **standin.on_stand_in())
+            fitting.fit(model, loader(sentences, batching, training=True))
+            left = {"state": model.state_dict(), "waits": sorted(steps.lines)}
+            model.to(f"{standin.NAME}:0")
+            moved = batch.to(model.device)
+            left["terms"] = dict(model.eval().objective(moved).terms)
+            left["written"] = written(model, moved)
+            torch.save(left, f"{folder}/{family.__name__}.pt")
+        except Exception:
+            Path(f"{folder}/{family.__name__}.error").write_text(traceback.format_exc())
