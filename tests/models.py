@@ -22,6 +22,7 @@ import torch
 from lightning_fabric.plugins.environments import TorchElasticEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor, nn
+from torch.utils import backend_registration
 from torch.utils.data import DataLoader, Dataset
 
 import lightning_modules
@@ -54,6 +55,11 @@ WITH_A_LATENT = ("encoder", "posterior", "corruption")
 
 # A fit without validation, of which Lightning warns because the model could be validated.
 WITHOUT_VALIDATION = pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`")
+
+needs_stand_in = pytest.mark.skipif(
+    not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"),
+    reason="this PyTorch knows no devices in Python",
+)
 
 Family = TypeVar("Family", bound=TextModel)
 Sentences = Sequence[Sequence[int]]

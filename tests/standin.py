@@ -9,7 +9,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
@@ -113,16 +113,37 @@ class StandIn(Accelerator):
 
 
 class WaitsInSteps(pl.Callback):
-    """The lines at which training steps wait for the device."""
+    """The lines at which training steps wait for the device.
 
-    def __init__(self) -> None:
-        self.lines: set[str] = set()
+    Args:
+        between: Whether what lies between the steps counts, too, but for validations; then it is the first callback.
+    """
+
+    lines: ClassVar[set[str]] = set()
+
+    def __init__(self, between: bool = False) -> None:
+        self.between = between
+        self.has_validated = True
+
+    def on_train_start(self, *_: Any) -> None:
+        self.lines.clear()
 
     def on_train_batch_start(self, *_: Any) -> None:
-        waits.clear()
+        if self.has_validated or not self.between:
+            waits.clear()
+        self.has_validated = False
 
     def on_train_batch_end(self, *_: Any) -> None:
-        self.lines.update(waits)
+        if not self.between:
+            self.lines.update(waits)
+
+    def on_validation_start(self, *_: Any) -> None:
+        self.on_train_epoch_end()
+        self.has_validated = True
+
+    def on_train_epoch_end(self, *_: Any) -> None:
+        if self.between and not self.has_validated:
+            self.lines.update(waits)
 
 
 def on_stand_in() -> dict[str, Any]:
@@ -256,8 +277,8 @@ def register() -> None:
         base, _, overload = name.partition(".")
         made.impl(name, on_device(getattr(getattr(aten, base), overload or "default")), "PrivateUse1")
     LIBRARIES.extend((every, made))
-    # Neither knows of a device in Python.
-    torch.tensor = copied(torch.tensor)  # type: ignore[assignment]
+    # None of them knows of a device in Python.
+    torch.tensor, torch.as_tensor = copied(torch.tensor), copied(torch.as_tensor)  # type: ignore[assignment]
     torch.inference_mode = lambda mode=True: torch.no_grad()  # type: ignore[assignment,misc]
 
 

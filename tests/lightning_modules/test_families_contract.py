@@ -21,6 +21,7 @@ from models import (
     fit,
     learner,
     loader,
+    needs_stand_in,
     one_by_one,
     plain,
     sentences,
@@ -359,14 +360,12 @@ def test_two_ranks_take_the_steps_of_one(family: Kind, ranks: tuple[Path, int]) 
 @pytest.fixture(scope="module")
 def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which one process left what it trained of every family on the stand-in for a GPU."""
-    pytest.importorskip("torch.utils.backend_registration")
-    if not hasattr(torch.utils.backend_registration, "_setup_privateuseone_for_python_backend"):
-        pytest.skip("this PyTorch knows no devices in Python")
     folder = tmp_path_factory.mktemp("stand_in")
     torch.multiprocessing.spawn(train_on_a_stand_in, (str(folder), UNEVEN, BATCHING, BATCH), nprocs=1)
     return folder
 
 
+@needs_stand_in
 def test_another_device_has_all_of_a_step_and_is_not_waited_for(family: Kind, stand_in: Path) -> None:
     error = stand_in / f"{family.__name__}.error"
     assert not error.exists(), error.read_text()
