@@ -8,7 +8,7 @@ import os
 import pkgutil
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -19,6 +19,7 @@ import pytest
 import pytorch_lightning as pl
 import standin
 import torch
+from filelock import FileLock
 from lightning_fabric.plugins.environments import TorchElasticEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor, nn
@@ -110,6 +111,19 @@ def families() -> list[type[TextModel]]:
         waiting += children
         found.update(child for child in children if child.__module__.startswith("lightning_modules."))
     return sorted((family for family in found if not inspect.isabstract(family)), key=lambda family: family.__name__)
+
+
+def left_once(factory: pytest.TempPathFactory, name: str, leave: Callable[[Path], None]) -> Path:
+    """A folder in which something is left once, whichever of the processes that share the tests comes first."""
+    root = factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    note = root / f"{name}.folder"
+    with FileLock(root / f"{name}.lock"):
+        if not note.exists():
+            folder = factory.mktemp(name)
+            leave(folder)
+            note.write_text(str(folder))
+        return Path(note.read_text())
 
 
 def sentences(count: int, most: int = 7, least: int = 1, words: int = len(WORDS), seed: int = 0) -> list[list[int]]:

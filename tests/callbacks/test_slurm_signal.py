@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import traceback
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,13 +15,13 @@ from typing import Any
 import pytest
 import torch
 from lightning_fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
-from models import loader, plain, sentences, trainer
+from models import left_once, loader, plain, sentences, trainer
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.strategies import DDPStrategy
 
 from callbacks import LastCheckpoint
 from datamodules.bucketing import BatchingConfig
-from lightning_modules import AdversarialAutoencoder, Autoencoder
+from lightning_modules import AdversariallyRegularizedAutoencoder, Autoencoder
 from lightning_modules.checkpoint import read_checkpoint
 
 BATCHES = 12  # of an epoch
@@ -54,7 +55,7 @@ CASES = {
     "to one rank in the check before training": Case(1, validation=(1, None), options=(("num_sanity_val_steps", 1),)),
     "between steps of gradient accumulation": Case(2, (5, None), options=(("accumulate_grad_batches", 4),)),
     "in the fit's last step": Case(8, (None, 8), options=(("max_steps", 8),)),
-    "to a family that steps by itself": Case(4, (4, None), family=AdversarialAutoencoder),
+    "to a family that steps by itself": Case(4, (4, None), family=AdversariallyRegularizedAutoencoder),
 }
 
 
@@ -115,25 +116,45 @@ def fit(rank: int, ranks: int, folder: Path, case: Case, **options: Any) -> Answ
     return answers
 
 
-def train(rank: int, folder: str, name: str) -> None:
+def train(rank: int, root: str) -> None:
+    """Every case on one rank, each in a group of its own; leaves what was answered, or its error."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
-    torch.distributed.init_process_group(
-        "gloo", f"file://{folder}/ranks", rank=rank, world_size=2, timeout=timedelta(seconds=60)
-    )
-    strategy = DDPStrategy(cluster_environment=Cluster(), process_group_backend="gloo")
-    answers = fit(rank, 2, Path(folder), CASES[name], strategy=strategy, devices=2)
-    torch.save((answers.steps, answers.saved), f"{folder}/{rank}.pt")
-    torch.distributed.destroy_process_group()
+    for number, case in enumerate(CASES.values()):
+        folder = Path(root, str(number))
+        torch.distributed.init_process_group(
+            "gloo", f"file://{root}/ranks{number}", rank=rank, world_size=2, timeout=timedelta(seconds=60)
+        )
+        try:
+            strategy = DDPStrategy(cluster_environment=Cluster(), process_group_backend="gloo")
+            answers = fit(rank, 2, folder, case, strategy=strategy, devices=2)
+            torch.save((answers.steps, answers.saved), folder / f"{rank}.pt")
+        except Exception:
+            (folder / f"{rank}.error").write_text(traceback.format_exc())
+        torch.distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of what two processes, started once for all cases, left of each."""
+
+    def run(folder: Path) -> None:
+        for number in range(len(CASES)):
+            (folder / str(number)).mkdir()
+        torch.multiprocessing.spawn(train, (str(folder),), nprocs=2)
+
+    return left_once(tmp_path_factory, "signals", run)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_ranks_save_and_answer_together(name: str, tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(train, (str(tmp_path), name), nprocs=2)
+def test_ranks_save_and_answer_together(name: str, ranks: Path) -> None:
+    folder = ranks / str(list(CASES).index(name))
     expected = [] if CASES[name].answered is None else [CASES[name].answered]
     for rank in range(2):
-        assert torch.load(tmp_path / f"{rank}.pt", weights_only=True) == (expected, expected)
+        error = folder / f"{rank}.error"
+        assert not error.exists(), error.read_text()
+        assert torch.load(folder / f"{rank}.pt", weights_only=True) == (expected, expected)
 
 
 @pytest.fixture

@@ -205,6 +205,7 @@ def test_a_small_benchmark_of_the_framework_gives_its_row() -> None:
     assert row.target == 1 / 1.05 and "13 batches" in row.what and row.ours > 0
 
 
+@pytest.mark.slow  # it measures in processes of their own, as do the next two
 @pytest.mark.skipif(not can_keep_freed_memory(), reason="freed memory cannot be kept here, see experiments/memory.py")
 def test_a_small_benchmark_of_memory_gives_its_row() -> None:
     rows = memory(dict.fromkeys(SIZES, SMALL), repeats=1, count=1)
@@ -212,13 +213,14 @@ def test_a_small_benchmark_of_memory_gives_its_row() -> None:
     assert "share of that rate" in rows[1].note and rows[1].target == 0.88 and rows[1].ours == rows[0].ours
 
 
-@pytest.mark.slow  # it prepares corpora in processes of their own
+@pytest.mark.slow
 def test_small_benchmarks_of_preparation_give_their_rows() -> None:
     rows = preparation(sentences=300, against=600)
     assert [row.reference for row in rows[:3]] == [60.0, 5.0, 1500.0]
     assert 10 < rows[2].ours < 1500 and rows[3].reference == pytest.approx(1.3 * rows[2].ours)
 
 
+@pytest.mark.slow
 def test_a_small_benchmark_of_encoding_gives_its_row() -> None:
     [row] = encoding(sentences=600, against=300)
     assert "600 sentences" in row.what and "sentences/s" in row.note and 10 < row.ours < 2000
@@ -240,7 +242,7 @@ def test_the_benchmarks_of_a_gpu_give_their_rows_on_a_small_scale(
     assert accelerator() == [] and "no GPU" in capsys.readouterr().err
 
 
-@pytest.mark.slow  # it prepares corpora in processes of their own
+@pytest.mark.slow
 def test_small_benchmarks_of_scaling_give_their_rows() -> None:
     rows = scaling(factor=2, repeats=1, sentences=2, length=3, corpus=50, samples=2)
     assert len(rows) == 5 and all("times" in row.note and row.reference > 0 for row in rows)

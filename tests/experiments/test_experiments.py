@@ -82,6 +82,15 @@ def figures(run: Path) -> dict[str, float]:
     return {name: figure["value"] for name, figure in metrics.items()}
 
 
+def in_turn() -> Iterator[Any]:
+    """All experiments; slow are those whose family and whose corpus an earlier one has."""
+    seen: set[str] = set()
+    for file in FILES:
+        kinds = {settings(file.stem)[part]["class_path"] for part in ("model", "data")}
+        yield pytest.param(file.stem, marks=[pytest.mark.slow] if kinds <= seen else [])
+        seen |= kinds
+
+
 @pytest.fixture
 def corpus(write_corpus: Command, sentences: tuple[str, ...], tmp_path: Path) -> Path:
     """A folder with labels; the words of a label are its own, as sentiment has them."""
@@ -89,7 +98,7 @@ def corpus(write_corpus: Command, sentences: tuple[str, ...], tmp_path: Path) ->
     return folder
 
 
-@pytest.mark.parametrize("name", [file.stem for file in FILES])
+@pytest.mark.parametrize("name", list(in_turn()))
 def test_it_trains_and_tests(name: str, textae: Command, quiet: tuple[str, ...], corpus: Path, tmp_path: Path) -> None:
     experiment = settings(name)
     small = smaller(experiment, corpus)

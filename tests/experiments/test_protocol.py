@@ -22,7 +22,7 @@ SIZES = (
 )
 
 
-@pytest.mark.parametrize("name", ["svae", "vae_avg"])
+@pytest.mark.parametrize("name", ["svae", pytest.param("vae_avg", marks=pytest.mark.slow)])
 def test_bounds_lie_in_their_order_above_the_floor(
     name: str, textae: Command, quiet: tuple[str, ...], tmp_path: Path
 ) -> None:

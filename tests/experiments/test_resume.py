@@ -78,7 +78,9 @@ def test_a_fit_without_validation(
 
 
 @pytest.mark.parametrize(
-    ("family", "validations"), [(family, 2) for family in FAMILIES] + [("daae_reviews", 1), ("daae_reviews", 5)]
+    ("family", "validations"),
+    [(family, 2) for family in FAMILIES]
+    + [pytest.param("daae_reviews", count, marks=pytest.mark.slow) for count in (1, 5)],
 )
 def test_a_fit_that_broke_off_five_times(
     family: str,

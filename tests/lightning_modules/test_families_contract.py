@@ -20,6 +20,7 @@ from models import (
     families,
     fit,
     learner,
+    left_once,
     loader,
     needs_stand_in,
     one_by_one,
@@ -332,9 +333,12 @@ BATCHING = BatchingConfig(sentences=3, tokens=14)
 @pytest.fixture(scope="module", params=[2, pytest.param(10, marks=pytest.mark.slow)], ids="{}_epochs".format)
 def ranks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
     """The folder in which two processes, started once for all families, left what each of them trained; the epochs."""
-    folder = tmp_path_factory.mktemp("ranks")
-    torch.multiprocessing.spawn(train_on_a_rank, (2, str(folder), UNEVEN, BATCHING, request.param), nprocs=2)
-    return folder, request.param
+    epochs: int = request.param
+
+    def train(folder: Path) -> None:
+        torch.multiprocessing.spawn(train_on_a_rank, (2, str(folder), UNEVEN, BATCHING, epochs), nprocs=2)
+
+    return left_once(tmp_path_factory, f"ranks_{epochs}", train), epochs
 
 
 def test_two_ranks_take_the_steps_of_one(family: Kind, ranks: tuple[Path, int]) -> None:
@@ -360,9 +364,11 @@ def test_two_ranks_take_the_steps_of_one(family: Kind, ranks: tuple[Path, int]) 
 @pytest.fixture(scope="module")
 def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which one process left what it trained of every family on the stand-in for a GPU."""
-    folder = tmp_path_factory.mktemp("stand_in")
-    torch.multiprocessing.spawn(train_on_a_stand_in, (str(folder), UNEVEN, BATCHING, BATCH), nprocs=1)
-    return folder
+
+    def train(folder: Path) -> None:
+        torch.multiprocessing.spawn(train_on_a_stand_in, (str(folder), UNEVEN, BATCHING, BATCH), nprocs=1)
+
+    return left_once(tmp_path_factory, "stand_in", train)
 
 
 @needs_stand_in
