@@ -6,6 +6,7 @@ tensor of the CPU among its own is refused, and what its host would have to wait
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -152,12 +153,13 @@ def on_stand_in() -> dict[str, Any]:
 
 
 def note() -> None:
-    """Notes the line of the project that waits for the device."""
-    for frame, line in traceback.walk_stack(None):
+    """Notes the line of the project that waits for the device, or that it is a backward pass's own operation."""
+    for frame, line in traceback.walk_stack(sys._getframe()):
         file = frame.f_code.co_filename
         if file.startswith(ROOM) and ".venv" not in file and file != __file__:
             waits.append(f"{Path(file).relative_to(ROOM)}:{line}")
             return
+    waits.append("the backward pass")  # which has a thread of its own
 
 
 def run(operation: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
