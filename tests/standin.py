@@ -274,6 +274,7 @@ def register() -> None:
     _setup_privateuseone_for_python_backend(NAME, backend_module=Backend())
     every = torch.library.Library("_", "IMPL")
     every.fallback(lambda operation, *args, **kwargs: run(operation, args, kwargs), "PrivateUse1")
+    every.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")  # it changes no precision
     made = torch.library.Library("aten", "IMPL")
     for name in FACTORIES.split():
         base, _, overload = name.partition(".")
