@@ -37,6 +37,7 @@ from experiments.runs import (
     unfinished_run,
 )
 from experiments.save_config import SaveConfig
+from experiments.tensor_float32 import allow_tf32
 from experiments.trainer_options import require_trainable
 from experiments.weights_and_biases import start_wandb
 from lightning_modules import TextModel
@@ -73,6 +74,8 @@ class TextCLI(LightningCLI):
         parser.add_argument("--name", type=str | None, default=None, help="Experiment; the configuration file's name.")
         parser.add_argument("--runs", type=str, default="runs", help="Folder of all runs.")
         parser.add_argument("--test_after_fit", type=bool, default=True, help="Test the best checkpoint after a fit.")
+        tf32 = "On a GPU, train in float32 with products in TF32, which is faster; tests are in full float32."
+        parser.add_argument("--tf32", type=bool, default=True, help=tf32)
         parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
         parser.add_lightning_class_args(LastCheckpoint, "last_checkpoint")
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
@@ -137,13 +140,22 @@ class TextCLI(LightningCLI):
         return trainer
 
     def before_fit(self) -> None:
-        """Has a training on a CPU keep the memory that it needs again in each step."""
-        if self.trainer.strategy.root_device.type == "cpu":
+        """Has a training on a CPU keep the memory that it needs again in each step, and one on a GPU use TF32."""
+        device = self.trainer.strategy.root_device
+        if device.type == "cpu":
             keep_freed_memory()
+        allow_tf32(device, self.config["fit"].tf32)
+
+    def before_test(self) -> None:
+        """Figures that are published do not depend on a GPU's precision."""
+        allow_tf32(self.trainer.strategy.root_device, False)
+
+    before_validate = before_predict = before_test
 
     def after_fit(self) -> None:
         """Tests the best checkpoint, so that a training ends with its figures; then the run is finished."""
         config = self.config["fit"]
+        self.before_test()
         if config.test_after_fit:
             best = best_checkpoint(self.trainer, self.model.monitor)
             path = None if best is None else best.best_model_path

@@ -13,6 +13,7 @@ from rich.table import Column, Table
 from datamodules.errors import UsageError, require
 from datamodules.vocabulary import UNK
 from experiments.runs import find_checkpoint
+from experiments.tensor_float32 import allow_tf32
 from lightning_modules import TextAutoencoder, TextModel
 from lightning_modules.checkpoint import load_model
 
@@ -43,7 +44,9 @@ def load(options: argparse.Namespace) -> TextModel:
     output = getattr(options, "output", None)
     writable = output is None or (Path(output).absolute().parent.is_dir() and not Path(output).is_dir())
     require(writable, f"--output {output} cannot be written: it is a folder, or its folder does not exist")
-    return load_model(find_checkpoint(options.run, options.checkpoint), _device(options.device))
+    device = _device(options.device)
+    allow_tf32(device, False)  # as in a test
+    return load_model(find_checkpoint(options.run, options.checkpoint), device)
 
 
 def load_with_latent(options: argparse.Namespace) -> TextAutoencoder:

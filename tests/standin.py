@@ -147,6 +147,18 @@ class WaitsInSteps(pl.Callback):
             self.lines.update(waits)
 
 
+class Precisions(pl.Callback):
+    """The precisions of products of float32 numbers in training and in a test."""
+
+    found: ClassVar[dict[str, str]] = {}
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.found["train"] = torch.get_float32_matmul_precision()
+
+    def on_test_batch_end(self, *_: Any) -> None:
+        self.found["test"] = torch.get_float32_matmul_precision()
+
+
 def on_stand_in() -> dict[str, Any]:
     """A trainer's options."""
     return {"accelerator": StandIn(), "strategy": SingleDeviceStrategy(device=f"{NAME}:0")}

@@ -13,6 +13,7 @@ from experiments.bench.importance import estimate, made
 from experiments.bench.published_steps import PublishedDAAE, mim_loss
 from experiments.bench.timing import Row, medians
 from experiments.bench.training import PAPER, PTB, Sizes, in_buckets, made_daae, made_smim, ptb_like, steps
+from experiments.tensor_float32 import allow_tf32
 
 YAHOO = Sizes(37_165, 512, 1024, 512)  # of Livne et al. (2020)
 AIM, SECONDS = 5.0, 60.0
@@ -41,6 +42,7 @@ def accelerator(
     if device == "cuda" and not torch.cuda.is_available():
         print("there is no GPU: the benchmark `accelerator` is left out", file=sys.stderr)
         return []
+    allow_tf32(torch.device(device), False)  # the published loops, too, are in full float32
     lstm = made_daae(daae).to(device)
     words = torch.randint(len(SPECIAL_TOKENS), daae.words, (256, 9)).tolist()
     batch = TokenBatch.from_ids(words).to(device)
@@ -48,6 +50,7 @@ def accelerator(
     ways: dict[str, Callable[[], object]] = {
         "published": lambda: published.step(batch),
         "fp32": steps(lstm, [batch]),
+        "TF32": _in_tf32(steps(lstm, [batch]), device),
         "bf16-mixed": steps(lstm, [batch], bf16=True),
     }
     rows = _training("DAAE training step, paper size", [batch], ways, repeats, device)
@@ -58,6 +61,7 @@ def accelerator(
     ways = {
         "published": steps(gru, padded, loss=lambda batch: mim_loss(gru, batch)),
         "fp32": steps(gru, bucketed),
+        "TF32": _in_tf32(steps(gru, bucketed), device),
         "bf16-mixed": steps(gru, bucketed, bf16=True),
     }
     rows += _training("sentenceMIM training, Yahoo's size, batch 20", padded, ways, repeats, device)
@@ -71,6 +75,17 @@ def accelerator(
     taken = medians({"ours": weigh}, 1, device)["ours"]
     what = f"IW-NLL of {sentences:,} sentences of PTB's lengths, K = {samples}, in fp32; the time that is aimed at"
     return [*rows, Row(what, SECONDS, taken, 1.0)]
+
+
+def _in_tf32(run: Callable[[], None], device: str) -> Callable[[], None]:
+    """As `textae fit` trains in float32 on a GPU, but a CPU's products are left as they are."""
+
+    def within() -> None:
+        allow_tf32(torch.device(device), True)
+        run()
+        allow_tf32(torch.device(device), False)
+
+    return within
 
 
 def _training(

@@ -28,7 +28,10 @@ ON_STAND_IN = {
         "class_path": "pytorch_lightning.strategies.SingleDeviceStrategy",
         "init_args": {"device": f"{standin.NAME}:0"},
     },
-    "callbacks": [{"class_path": "standin.WaitsInSteps", "init_args": {"between": True}}],
+    "callbacks": [
+        {"class_path": "standin.WaitsInSteps", "init_args": {"between": True}},
+        {"class_path": "standin.Precisions"},
+    ],
 }
 # The protocol but for what trains models on samples, whose dropout is the device's.
 MEASURED = (
@@ -56,12 +59,13 @@ pytestmark = [pytest.mark.slow, needs_stand_in]
 
 
 def fit_on_a_stand_in(process: int, folder: str, command: list[str]) -> None:
-    """Leaves, beside the run, the lines at which the steps waited for the device."""
+    """Leaves, beside the run, the lines at which the steps waited for the device, and the precisions of products."""
     warnings.simplefilter("ignore")
     standin.register()
     with chdir(folder):
         main(command)
-    Path(folder, "waits.json").write_text(json.dumps(sorted(standin.WaitsInSteps.lines)))
+    left = {"waits": sorted(standin.WaitsInSteps.lines), "precisions": standin.Precisions.found}
+    Path(folder, "left.json").write_text(json.dumps(left))
 
 
 def take_steps_on_a_stand_in(process: int, folder: str) -> None:
@@ -97,7 +101,8 @@ def test_figures_are_the_cpus_and_no_step_waits(
     (tmp_path / "device.yaml").write_text(yaml.safe_dump({"trainer": settings}))
     command = ["fit", "--config=device.yaml", f"--config={name}", *SIZES]
     torch.multiprocessing.spawn(fit_on_a_stand_in, (str(tmp_path), command), nprocs=1)
-    assert json.loads((tmp_path / "waits.json").read_text()) == []
+    left = json.loads((tmp_path / "left.json").read_text())
+    assert left == {"waits": [], "precisions": {"train": "high", "test": "highest"}}
     [file] = (tmp_path / "runs").glob("*/*/test_metrics.json")
     found = json.loads(file.read_text())["metrics"]
     file.unlink()

@@ -236,7 +236,7 @@ def test_the_benchmarks_of_a_gpu_give_their_rows_on_a_small_scale(
     bfloat16: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     *trained, weighed = accelerator("cpu", SMALL, SMALL, SMALL, sentences=3, samples=2, repeats=1)
-    assert len(trained) == (4 if bfloat16 else 2) and {row.target for row in trained} == {5.0}
+    assert len(trained) == (6 if bfloat16 else 4) and {row.target for row in trained} == {5.0}
     assert all("tokens/s" in row.note for row in trained) and weighed.reference == 60.0 and weighed.ours > 0
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert accelerator() == [] and "no GPU" in capsys.readouterr().err
