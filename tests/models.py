@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -49,6 +50,8 @@ FIRST_WORD = len(SPECIAL_TOKENS)
 PLAIN = {"optimizer": OptimizerConfig("sgd", lr=0.01)}
 # Networks that have rates and limits of their own, large enough to see them move in a few steps.
 BRISK = {"learned_prior": LearnedPriorConfig(critic_clip=0.2, lr=0.1, weight=0.1, gradient="normalised")}
+# The precisions in which families train on the stand-in for a GPU.
+ON_STAND_IN = ("32-true", "bf16-mixed", "16-mixed")
 # Few of the encoder's own steps, which end after two, four or six.
 QUICK = {"aggressive": AggressiveConfig(max_steps=6, window=2)}
 # What a family without a latent is not configured with.
@@ -239,7 +242,7 @@ def train_on_a_rank(
 def train_on_a_stand_in(
     process: int, folder: str, sentences: Sentences, batching: BatchingConfig, batch: TokenBatch
 ) -> None:
-    """Trains every family for two epochs on the stand-in for a GPU.
+    """Trains every family for an epoch on the stand-in for a GPU, in each precision.
 
     Leaves in the folder its parameters, what it then makes of the batch and the lines at which its steps waited for the
     device, or its error.
@@ -247,17 +250,19 @@ def train_on_a_stand_in(
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     standin.register()
-    for family in families():
+    for family, precision in product(families(), ON_STAND_IN):
+        name = f"{folder}/{family.__name__}.{precision}"
         try:
             model, steps = plain(family), standin.WaitsInSteps()
             # What is logged is copied to the device and back.
-            fitting = trainer(max_epochs=2, log_every_n_steps=1000, callbacks=[steps], **standin.on_stand_in())
+            options = {"log_every_n_steps": 1000, "callbacks": [steps], **standin.on_stand_in(precision)}
+            fitting = trainer(max_epochs=1, **options)
             fitting.fit(model, loader(sentences, batching, training=True))
             left = {"state": model.state_dict(), "waits": sorted(steps.lines)}
             model.to(f"{standin.NAME}:0")
             moved = batch.to(model.device)
             left["terms"] = dict(model.eval().objective(moved).terms)
             left["written"] = written(model, moved)
-            torch.save(left, f"{folder}/{family.__name__}.pt")
+            torch.save(left, f"{name}.pt")
         except Exception:
-            Path(f"{folder}/{family.__name__}.error").write_text(traceback.format_exc())
+            Path(f"{name}.error").write_text(traceback.format_exc())

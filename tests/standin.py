@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.accelerators import Accelerator
+from pytorch_lightning.plugins.precision import MixedPrecision
 from pytorch_lightning.strategies import SingleDeviceStrategy
 from torch import Tensor
 from torch.utils import _pytree as pytree
@@ -39,6 +40,14 @@ ASKING = {
 INDEXING = {aten.index.Tensor, aten.index_put.default, aten.index_put_.default, aten._index_put_impl_.default}
 FACTORIES = (
     "arange arange.start arange.start_step linspace randperm eye full zeros ones scalar_tensor rand randn randint"
+)
+
+# Of what CUDA's autocast makes in the lower precision, and in float32, what there is of it here.
+LOWERED = "addmm addmv addr matmul mm mv linear addbmm baddbmm bmm _thnn_fused_lstm_cell _thnn_fused_gru_cell"
+IN_FLOAT32 = (
+    "exp expm1 log log1p reciprocal rsqrt pow.Tensor_Scalar pow.Tensor_Tensor softplus layer_norm cdist logsumexp "
+    "cumsum sum sum.dim_IntList softmax.int log_softmax.int nll_loss_nd cross_entropy_loss "
+    "binary_cross_entropy_with_logits"
 )
 
 # The lines of the project, each "file:number", at which the device was waited for.
@@ -159,9 +168,13 @@ class Precisions(pl.Callback):
         self.found["test"] = torch.get_float32_matmul_precision()
 
 
-def on_stand_in() -> dict[str, Any]:
-    """A trainer's options."""
-    return {"accelerator": StandIn(), "strategy": SingleDeviceStrategy(device=f"{NAME}:0")}
+def on_stand_in(precision: Any) -> dict[str, Any]:
+    """A trainer's options; `16-mixed` scales the loss, as on a GPU."""
+    options = {"accelerator": StandIn(), "strategy": SingleDeviceStrategy(device=f"{NAME}:0")}
+    if precision == "32-true":
+        return options
+    scaler = torch.amp.GradScaler("cpu", init_scale=4096.0) if precision == "16-mixed" else None
+    return options | {"plugins": [MixedPrecision(precision, NAME, scaler)]}
 
 
 def note() -> None:
@@ -286,11 +299,13 @@ def register() -> None:
     _setup_privateuseone_for_python_backend(NAME, backend_module=Backend())
     every = torch.library.Library("_", "IMPL")
     every.fallback(lambda operation, *args, **kwargs: run(operation, args, kwargs), "PrivateUse1")
-    every.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")  # it changes no precision
+    every.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")
     made = torch.library.Library("aten", "IMPL")
     for name in FACTORIES.split():
-        base, _, overload = name.partition(".")
-        made.impl(name, on_device(getattr(getattr(aten, base), overload or "default")), "PrivateUse1")
+        made.impl(name, on_device(named(name)), "PrivateUse1")
+    for names, is_lowered in ((LOWERED, True), (IN_FLOAT32, False)):
+        for name in names.split():
+            made.impl(name, autocast(named(name), is_lowered), "AutocastPrivateUse1")
     LIBRARIES.extend((every, made))
     # None of them knows of a device in Python.
     torch.tensor, torch.as_tensor = copied(torch.tensor), copied(torch.as_tensor)  # type: ignore[assignment]
@@ -298,6 +313,27 @@ def register() -> None:
 
 
 LIBRARIES: list[Any] = []  # what is registered, is as long as these are held
+
+
+def named(name: str) -> Any:
+    base, _, overload = name.partition(".")
+    return getattr(getattr(aten, base), overload or "default")
+
+
+def autocast(operation: Any, is_lowered: bool) -> Callable[..., Any]:
+    keys = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastPrivateUse1)
+
+    def run_in_its_precision(*args: Any, **kwargs: Any) -> Any:
+        dtype = torch.get_autocast_dtype(NAME) if is_lowered else torch.float32
+
+        def cast(value: Any) -> Any:
+            known = isinstance(value, Tensor) and value.dtype in (torch.float32, torch.float16, torch.bfloat16)
+            return value.to(dtype) if known else value
+
+        with torch._C._ExcludeDispatchKeyGuard(keys):
+            return operation(*pytree.tree_map(cast, args), **pytree.tree_map(cast, kwargs))
+
+    return run_in_its_precision
 
 
 def on_device(factory: Any) -> Callable[..., Tensor]:

@@ -14,6 +14,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from models import (
+    ON_STAND_IN,
     PLAIN,
     WITHOUT_VALIDATION,
     WORDS,
@@ -372,13 +373,22 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @needs_stand_in
-def test_another_device_has_all_of_a_step_and_is_not_waited_for(family: Kind, stand_in: Path) -> None:
-    error = stand_in / f"{family.__name__}.error"
+@pytest.mark.parametrize("precision", ON_STAND_IN)
+def test_another_device_has_all_of_a_step_and_is_not_waited_for(family: Kind, precision: str, stand_in: Path) -> None:
+    name = f"{family.__name__}.{precision}"
+    error = stand_in / f"{name}.error"
     assert not error.exists(), error.read_text()
-    found = torch.load(stand_in / f"{family.__name__}.pt", weights_only=True)
+    found = torch.load(stand_in / f"{name}.pt", weights_only=True)
+    if precision != "16-mixed":  # whose loss scale has PyTorch wait in every step
+        assert {line.partition(":")[0] for line in found["waits"]} == WAITS.get(family.__name__, set())
     model = plain(family)
-    trainer(max_epochs=2).fit(model, loader(UNEVEN, BATCHING, training=True))
-    assert_same(found["state"], model.state_dict(), atol=1e-5)
-    assert_same(found["terms"], model.eval().objective(BATCH).terms, atol=1e-4)
-    assert torch.equal(found["written"], written(model, BATCH))
-    assert {line.partition(":")[0] for line in found["waits"]} == WAITS.get(family.__name__, set())
+    start = {key: value.clone() for key, value in model.state_dict().items()}
+    trainer(max_epochs=1).fit(model, loader(UNEVEN, BATCHING, training=True))
+    terms = model.eval().objective(BATCH).terms
+    if precision == "32-true":
+        assert_same(found["state"], model.state_dict(), atol=1e-5)
+        assert_same(found["terms"], terms, atol=1e-4)
+        assert torch.equal(found["written"], written(model, BATCH))
+    else:
+        assert_same(found["terms"], terms, atol=0.1)
+        assert any(not torch.equal(value, start[key]) for key, value in found["state"].items())
