@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from callbacks.attached import callbacks_of
+from callbacks.attached import callbacks_of, is_logging_step
 from datamodules import TextDataModule
 from datamodules.errors import require, require_finite, require_not_negative, require_positive
 from lightning_modules import TextModel
@@ -65,15 +65,21 @@ class Annealing(Callback, ABC):
         require(len(drivers) == 1, f"{len(drivers)} schedules drive {self.weight}: leave one in trainer.callbacks")
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Sets the weight, and logs it where the trainer logs."""
+        """Sets the weight."""
         assert isinstance(pl_module, TextModel) and self.configured is not None
         batches = float(trainer.num_training_batches)
         time: float = trainer.fit_loop.total_batch_idx
         if self.unit == "epoch":
             time = trainer.current_epoch + batch_idx / batches
         pl_module.weights[self.weight] = self.value(time, self.configured)
-        if pl_module.logs_step:  # at the others a GPU would be waited for, for what nobody would see
-            pl_module.log(f"train/{self.weight}", pl_module.weights[self.weight])
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Logs the weight where the trainer logs: a GPU would be waited for each time, for what nobody would see."""
+        assert isinstance(pl_module, TextModel)
+        if is_logging_step(trainer):
+            pl_module.log(f"train/{self.weight}", pl_module.weights[self.weight], on_step=True, on_epoch=False)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leaves the configured value behind."""

@@ -35,12 +35,18 @@ def corpus_of(trainer: Trainer) -> TextDataModule:
     return corpus
 
 
-def is_logging(trainer: Trainer) -> bool:
-    """Whether the trainer logs figures at the end of this training batch, as Lightning decides it."""
-    # Not by arithmetic on its counters: an epoch's last step may be of fewer batches. Lightning's own monitors ask so.
-    accumulates = trainer.fit_loop._should_accumulate() and trainer.lightning_module.automatic_optimization
+def is_logging_step(trainer: Trainer) -> bool:
+    """Whether the trainer logs figures of the optimiser step that a training batch is of, as Lightning decides it."""
+    # Not by arithmetic on its counters: it logs, too, where a fit is about to stop. Lightning's own monitors ask so.
     logs: bool = trainer._logger_connector.should_update_logs
-    return logs and not accumulates
+    return logs
+
+
+def is_logging(trainer: Trainer) -> bool:
+    """Whether the trainer logs figures at the end of this training batch."""
+    # An epoch's last step may be of fewer batches.
+    accumulates = trainer.fit_loop._should_accumulate() and trainer.lightning_module.automatic_optimization
+    return is_logging_step(trainer) and not accumulates
 
 
 def logging_interval(trainer: Trainer) -> int:

@@ -146,7 +146,7 @@ class AdversariallyRegularizedAutoencoder(TextAutoencoder):
         value = at_least_float32(functional_call(self.critic, fixed, self._like_weights(posterior.mean))).squeeze(1)
         with torch.no_grad():
             distance = value - self._value(self._generated(batch, 0))
-        loss = reconstruction + self.adversarial_scale * value
+        loss = reconstruction + _beside(self.adversarial_scale, value) * value
         return ObjectiveTerms(loss, {"reconstruction": reconstruction, "wasserstein": distance})
 
     def configure_optimizers(self) -> list[Optimizer]:
@@ -184,7 +184,7 @@ class AdversariallyRegularizedAutoencoder(TextAutoencoder):
             real_BZ = real_BZ.detach().requires_grad_()
             (slope_BZ,) = torch.autograd.grad(self._value(real_BZ).mean() * batch.share, [real_BZ])
             norm = self._mean_norm(slope_BZ, batch).clamp(min=1e-12)
-            self.adversarial_scale = self.learned_prior.weight * self.reconstruction_norm / norm
+            self.adversarial_scale = self.learned_prior.weight * _beside(self.reconstruction_norm, norm) / norm
 
     def _note_gradient(self, gradient_BZ: Tensor) -> None:
         scaler = getattr(self._trainer and self._trainer.precision_plugin, "scaler", None)
@@ -214,6 +214,11 @@ class AdversariallyRegularizedAutoencoder(TextAutoencoder):
         limit = self.learned_prior.critic_clip
         for parameter in self.critic.parameters():
             parameter.clamp_(-limit, limit)
+
+
+def _beside(number: Tensor, other: Tensor) -> Tensor:
+    """A number on another tensor's device; one of the CPU is multiplied with any device's without being copied."""
+    return number if number.device.type == "cpu" else number.to(other.device)
 
 
 def _network(size_in: int, hidden: int, size_out: int) -> nn.Sequential:

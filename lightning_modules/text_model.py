@@ -181,19 +181,15 @@ class TextModel(LightningModule, ABC):
         self.log_objective(batch, objective)
         return objective.loss.mean() * batch.share
 
-    @property
-    def logs_step(self) -> bool:
-        """Whether the trainer logs figures of the optimiser step that is being taken, by its `log_every_n_steps`."""
-        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning attaches it, untyped
-        return every > 0 and (self.global_step + 1) % every == 0
-
     def log_objective(self, batch: TokenBatch, objective: ObjectiveTerms) -> None:
         """Notes the loss of a training step, and logs it with its terms and the learning rate at which it is taken.
 
         At the steps that the trainer's `log_every_n_steps` chooses: at the others nobody would see them.
         """
         self.last_loss = objective.loss.detach().mean()
-        if not self.logs_step:
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning attaches it, untyped
+        # Lightning logs every step, too, where a fit is about to stop.
+        if not every or ((self.global_step + 1) % every and not self.trainer.should_stop):
             return
         logged = {f"train/{term}": value.detach().mean() for term, value in objective.terms.items()}
         logged["train/loss"] = self.last_loss

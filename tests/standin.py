@@ -1,7 +1,8 @@
 """A stand-in for a GPU, whose tensors lie in the CPU's memory: what a GPU refuses raises, what waits for it is noted.
 
 PyTorch lets one further device be defined in Python. Its operations are the CPU's, so that its numbers are, too; but a
-tensor of the CPU among its own is refused, and what its host would have to wait for it is told apart.
+tensor of the CPU among its own is refused, and what its host would have to wait for it is noted, as far as it is listed
+here. Not reached are branches for CUDA by name, inference mode, and packed sequences, whose lengths are the CPU's.
 """
 
 from __future__ import annotations
@@ -26,16 +27,13 @@ ROOM = str(Path(__file__).parents[1])
 
 aten = torch.ops.aten
 COPIES = {aten._to_copy.default, aten.copy_.default}
-# Their results have a size, or are a number, that the host has to know.
-ASKING = {
-    aten._local_scalar_dense.default,
-    aten.nonzero.default,
-    aten.masked_select.default,
-    aten._unique2.default,
-    aten.bincount.default,
-    aten.equal.default,
-    aten.repeat_interleave.Tensor,
-}
+# Their results have a size, or are a number, that the host has to know, or their kernels ask for one.
+ASKING = frozenset(
+    "_local_scalar_dense nonzero masked_select _unique2 unique_dim unique_consecutive unique_dim_consecutive bincount "
+    "equal allclose multinomial histc embedding_renorm_ repeat_interleave.Tensor normal.Tensor_Tensor "
+    "normal.Tensor_float normal.float_Tensor masked_fill.Tensor masked_fill_.Tensor index_fill.int_Tensor "
+    "index_fill_.int_Tensor linalg_svd linalg_eigh linalg_qr linalg_cholesky_ex linalg_lu_factor_ex".split()
+)
 # A GPU's tensors may be indexed by the CPU's, which are copied.
 INDEXING = {aten.index.Tensor, aten.index_put.default, aten.index_put_.default, aten._index_put_impl_.default}
 FACTORIES = (
@@ -50,7 +48,7 @@ IN_FLOAT32 = (
     "binary_cross_entropy_with_logits"
 )
 
-# The lines of the project, each "file:number", at which the device was waited for.
+# Where in the project the device was waited for, each "file:function".
 waits: list[str] = []
 
 
@@ -178,11 +176,11 @@ def on_stand_in(precision: Any) -> dict[str, Any]:
 
 
 def note() -> None:
-    """Notes the line of the project that waits for the device, or that it is a backward pass's own operation."""
-    for frame, line in traceback.walk_stack(sys._getframe()):
+    """Notes what in the project waits for the device, or that it is a backward pass's own operation."""
+    for frame, _ in traceback.walk_stack(sys._getframe()):
         file = frame.f_code.co_filename
-        if file.startswith(ROOM) and ".venv" not in file and file != __file__:
-            waits.append(f"{Path(file).relative_to(ROOM)}:{line}")
+        if file.startswith(f"{ROOM}/") and not file.startswith(sys.prefix) and file != __file__:
+            waits.append(f"{Path(file).relative_to(ROOM)}:{frame.f_code.co_name}")
             return
     waits.append("the backward pass")  # which has a thread of its own
 
@@ -195,10 +193,7 @@ def run(operation: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     refuse_mixtures(operation, args, ours, others)
     device = kwargs.get("device")
     on_device = bool(ours) if device is None else torch.device(device).type == NAME
-    copies = operation in COPIES and (bool(others) if operation is aten.copy_.default else on_device != bool(ours))
-    is_asynchronous = kwargs.get("non_blocking", len(args) > 2 and args[2])
-    masks = operation in INDEXING and any(index is not None and index.dtype == torch.bool for index in args[1])
-    if operation in ASKING or masks or (copies and not is_asynchronous):
+    if is_waited_for(operation, args, kwargs, to_cpu=not on_device):
         note()
     plain_args, plain_kwargs = pytree.tree_unflatten([as_plain(each) for each in flat], form)
     found = CELLS.get(operation, operation)(*plain_args, **plain_kwargs)
@@ -215,16 +210,41 @@ def run(operation: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     return pytree.tree_map(wrapped, found)
 
 
+def is_waited_for(operation: Any, args: Sequence[Any], kwargs: Mapping[str, Any], to_cpu: bool) -> bool:
+    """Whether the host has to wait for what it gets; `to_cpu` is said of a copy to a device that is named."""
+    if operation in COPIES:
+        other = args[1] if operation is aten.copy_.default else args[0]
+        to_cpu = not isinstance(args[0], DeviceTensor) if operation is aten.copy_.default else to_cpu
+        crosses = isinstance(other, DeviceTensor) is to_cpu
+        is_asynchronous = kwargs.get("non_blocking", len(args) > 2 and args[2])
+        # What is copied from a GPU without waiting is not there yet.
+        return crosses and (to_cpu or not is_asynchronous)
+    if operation in INDEXING:
+        return any(index is not None and index.dtype == torch.bool for index in args[1])
+    return str(operation).removeprefix("aten.").removesuffix(".default") in ASKING
+
+
 def refuse_mixtures(operation: Any, args: Sequence[Any], ours: Sequence[Tensor], others: Sequence[Tensor]) -> None:
-    """Raises where a GPU's kernel would; a tensor of the CPU that is one number is an argument like any number."""
+    """Raises where a GPU's kernel would.
+
+    One number of the CPU is an argument like any number, where elements are combined, but nothing is written to it.
+    """
     if not ours or operation in COPIES:
         return
+    combines = torch.Tag.pointwise in operation.tags or operation is aten.fill_.Tensor
     if operation in INDEXING and isinstance(args[0], DeviceTensor):
+        combines = True
         indices = [index for index in args[1] if index is not None]
         others = [other for other in others if all(other is not index for index in indices)]
         if any(not isinstance(index, DeviceTensor) for index in indices):
             note()
-    wrong = [tuple(other.shape) for other in others if other.dim() > 0]
+    given = zip(operation._schema.arguments, args, strict=False)
+    written = [value for argument, value in given if argument.alias_info is not None and argument.alias_info.is_write]
+    wrong = [
+        tuple(other.shape)
+        for other in others
+        if other.dim() > 0 or not combines or any(other is value for value in written)
+    ]
     if wrong:
         raise RuntimeError(f"{operation} of tensors of {NAME} and, of shapes {wrong}, of the CPU")
 

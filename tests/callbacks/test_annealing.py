@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 from models import WITHOUT_VALIDATION, loader, sentences, small, trainer
 from pytorch_lightning.callbacks import LambdaCallback, ModelCheckpoint
+from pytorch_lightning.loggers.logger import DummyLogger
 
 from callbacks import CyclicalAnnealing, ExponentialDecay, LinearAnnealing, SigmoidAnnealing
 from callbacks.annealing import Annealing
@@ -208,3 +209,24 @@ def test_a_broken_fit_leaves_the_configured_value_and_another_model_has_its_own(
         run(first, schedule, LambdaCallback(on_train_batch_end=lambda *_: 1 // 0))
     assert first.weights["kl_weight"] == 0.5
     assert recorded(second, schedule) == pytest.approx([0, 0.5] + [1] * 10)
+
+
+def test_each_weight_that_is_logged_is_that_of_its_step_even_where_a_fit_is_about_to_stop() -> None:
+    rows: list[dict[str, float]] = []
+
+    class Kept(DummyLogger):
+        def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+            rows.append(metrics | {"step": -1 if step is None else step})
+
+    class Stop(pl.Callback):
+        def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+            trainer.should_stop = trainer.global_step >= 5
+
+    data = loader(sentences(40), BatchingConfig(sentences=4), training=True)
+    schedule = LinearAnnealing("kl_weight", begin=0, end=20)
+    options: dict[str, Any] = {"max_epochs": 1, "min_steps": 9, "log_every_n_steps": 4}
+    trainer(callbacks=[Stop(), schedule], logger=Kept(), **options).fit(small(SentenceVAE), data)
+    logged = [(row["step"], row["train/kl_weight"]) for row in rows if "train/kl_weight" in row]
+    assert len(logged) > 3
+    for step, weight in logged:
+        assert weight == pytest.approx(step / 20)

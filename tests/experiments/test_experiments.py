@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 import experiments
+from experiments.lightning_cli import TextCLI
 from lightning_modules.checkpoint import load_model
 
 Command = Callable[..., Any]
@@ -124,6 +125,13 @@ def test_it_trains_and_tests(name: str, textae: Command, quiet: tuple[str, ...],
         assert f"{value:.4f}" in printed
     model = load_model(run / "checkpoints" / "best.ckpt")
     assert type(model).__name__ == experiment["model"]["class_path"].rsplit(".", 1)[1]
+
+
+def test_every_experiment_is_one_that_the_command_line_understands() -> None:
+    parser = TextCLI([f"--config={FILES[0]}"], run=False).parser
+    for file in FILES:
+        config = parser.parse_path(file)
+        assert config.model.class_path == settings(file.stem)["model"]["class_path"]
 
 
 def test_a_saved_configuration_is_enough_to_rerun(textae: Command, quiet: tuple[str, ...], tmp_path: Path) -> None:
