@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import standin
+import standin_training
 import torch
 from filelock import FileLock
 from lightning_fabric.plugins.environments import TorchElasticEnvironment
@@ -256,7 +257,7 @@ def train_on_a_stand_in(
 ) -> None:
     """Trains every family for an epoch on the stand-in for a GPU, in each precision.
 
-    Leaves in the folder its parameters, what it then makes of the batch and the lines at which its steps waited for the
+    Leaves in the folder its parameters, what it then makes of the batch and where its steps waited for the
     device, or its error.
     """
     torch.set_num_threads(1)
@@ -265,14 +266,14 @@ def train_on_a_stand_in(
     for family, precision in product(families(), ON_STAND_IN):
         name = f"{folder}/{family.__name__}.{precision}"
         try:
-            model, steps = noisy(family, precision), standin.WaitsInSteps(between=True)
+            model, steps = noisy(family, precision), standin_training.WaitsInSteps(between=True)
             # As the data modules do.
             model.transfer_batch_to_device = lambda batch, device, _: batch.to(device, non_blocking=True)  # type: ignore
             # What is logged is copied to the device and back.
-            options = {"log_every_n_steps": 1000, "callbacks": [steps], **standin.on_stand_in(precision)}
+            options = {"log_every_n_steps": 1000, "callbacks": [steps], **standin_training.on_stand_in(precision)}
             fitting = trainer(max_epochs=1, **options)
             fitting.fit(model, loader(sentences, batching, training=True))
-            left = {"state": model.state_dict(), "waits": sorted(steps.lines)}
+            left = {"state": model.state_dict(), "waits": sorted(steps.places)}
             left["afterwards"] = dict(model.eval().objective(batch).terms)  # on the CPU, where Lightning leaves it
             model.to(f"{standin.NAME}:0")
             moved = batch.to(model.device)

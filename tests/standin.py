@@ -11,13 +11,10 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.accelerators import Accelerator
-from pytorch_lightning.plugins.precision import MixedPrecision
-from pytorch_lightning.strategies import SingleDeviceStrategy
+from standin_kernels import CELLS, IN_FLOAT32, LOWERED, autocast, named
 from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils._mode_utils import no_dispatch
@@ -38,14 +35,6 @@ ASKING = frozenset(
 INDEXING = {aten.index.Tensor, aten.index_put.default, aten.index_put_.default, aten._index_put_impl_.default}
 FACTORIES = (
     "arange arange.start arange.start_step linspace randperm eye full zeros ones scalar_tensor rand randn randint"
-)
-
-# Of what CUDA's autocast makes in the lower precision, and in float32, what there is of it here.
-LOWERED = "addmm addmv addr matmul mm mv linear addbmm baddbmm bmm _thnn_fused_lstm_cell _thnn_fused_gru_cell"
-IN_FLOAT32 = (
-    "exp expm1 log log1p reciprocal rsqrt pow.Tensor_Scalar pow.Tensor_Tensor softplus layer_norm cdist logsumexp "
-    "cumsum sum sum.dim_IntList softmax.int log_softmax.int nll_loss_nd cross_entropy_loss "
-    "binary_cross_entropy_with_logits"
 )
 
 # Where in the project the device was waited for, each "file:function".
@@ -87,92 +76,6 @@ class DeviceTensor(Tensor):
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return self.held.detach().clone().__reduce_ex__(protocol)  # as files of a GPU's tensors are read on the CPU
-
-
-class StandIn(Accelerator):
-    """The device, as Lightning knows one."""
-
-    def setup_device(self, device: torch.device) -> None: ...
-
-    def teardown(self) -> None: ...
-
-    def get_device_stats(self, device: str | torch.device) -> dict[str, Any]:
-        return {}
-
-    @staticmethod
-    def parse_devices(devices: Any) -> list[int]:
-        return [0]
-
-    @staticmethod
-    def get_parallel_devices(devices: Any) -> list[torch.device]:
-        return [torch.device(NAME, 0)]
-
-    @staticmethod
-    def auto_device_count() -> int:
-        return 1
-
-    @staticmethod
-    def is_available() -> bool:
-        return True
-
-    @staticmethod
-    def name() -> str:
-        return NAME
-
-
-class WaitsInSteps(pl.Callback):
-    """The lines at which training steps wait for the device.
-
-    Args:
-        between: Whether what lies between the steps counts, too, but for validations; then it is the first callback.
-    """
-
-    lines: ClassVar[set[str]] = set()
-
-    def __init__(self, between: bool = False) -> None:
-        self.between = between
-        self.has_validated = True
-
-    def on_train_start(self, *_: Any) -> None:
-        self.lines.clear()
-
-    def on_train_batch_start(self, *_: Any) -> None:
-        if self.has_validated or not self.between:
-            waits.clear()
-        self.has_validated = False
-
-    def on_train_batch_end(self, *_: Any) -> None:
-        if not self.between:
-            self.lines.update(waits)
-
-    def on_validation_start(self, *_: Any) -> None:
-        self.on_train_epoch_end()
-        self.has_validated = True
-
-    def on_train_epoch_end(self, *_: Any) -> None:
-        if self.between and not self.has_validated:
-            self.lines.update(waits)
-
-
-class Precisions(pl.Callback):
-    """The precisions of products of float32 numbers in training and in a test."""
-
-    found: ClassVar[dict[str, str]] = {}
-
-    def on_train_batch_end(self, *_: Any) -> None:
-        self.found["train"] = torch.get_float32_matmul_precision()
-
-    def on_test_batch_end(self, *_: Any) -> None:
-        self.found["test"] = torch.get_float32_matmul_precision()
-
-
-def on_stand_in(precision: Any) -> dict[str, Any]:
-    """A trainer's options; `16-mixed` scales the loss, as on a GPU."""
-    options = {"accelerator": StandIn(), "strategy": SingleDeviceStrategy(device=f"{NAME}:0")}
-    if precision == "32-true":
-        return options
-    scaler = torch.amp.GradScaler("cpu", init_scale=4096.0) if precision == "16-mixed" else None
-    return options | {"plugins": [MixedPrecision(precision, NAME, scaler)]}
 
 
 def note() -> None:
@@ -255,55 +158,6 @@ def as_plain(value: Any) -> Any:
     return torch.device("cpu") if isinstance(value, torch.device) and value.type == NAME else value
 
 
-def lstm_cell(gates: Tensor, hidden_gates: Tensor, cell: Tensor, *biases: Tensor) -> tuple[Tensor, ...]:
-    i, f, c, o = sum(biases, gates + hidden_gates).chunk(4, 1)
-    i, f, c, o = i.sigmoid(), f.sigmoid(), c.tanh(), o.sigmoid()
-    after = f * cell + i * c
-    return o * after.tanh(), after, torch.cat((i, f, c, o), 1)
-
-
-def lstm_cell_backward(
-    hidden: Tensor | None, cell: Tensor | None, before: Tensor, after: Tensor, gates: Tensor, has_bias: bool
-) -> tuple[Tensor | None, ...]:
-    i, f, c, o = gates.chunk(4, 1)
-    hidden = torch.zeros_like(before) if hidden is None else hidden
-    bent = after.tanh()
-    slope = hidden * o * (1 - bent**2) + (0 if cell is None else cell)
-    inside = (
-        slope * c * i * (1 - i),
-        slope * before * f * (1 - f),
-        slope * i * (1 - c**2),
-        hidden * bent * o * (1 - o),
-    )
-    found = torch.cat(inside, 1)
-    return found, slope * f, found.sum(0) if has_bias else None
-
-
-def gru_cell(gates: Tensor, hidden_gates: Tensor, before: Tensor, *biases: Tensor) -> tuple[Tensor, ...]:
-    r, z, n = (gates + biases[0]).chunk(3, 1)
-    hidden_r, hidden_z, hidden_n = (hidden_gates + biases[1]).chunk(3, 1)
-    r, z = (r + hidden_r).sigmoid(), (z + hidden_z).sigmoid()
-    n = (n + r * hidden_n).tanh()
-    return (1 - z) * n + z * before, torch.cat((r, z, n, before, hidden_n), 1)
-
-
-def gru_cell_backward(hidden: Tensor, kept: Tensor, has_bias: bool) -> tuple[Tensor, ...]:
-    r, z, n, before, hidden_n = kept.chunk(5, 1)
-    slope_n = hidden * (1 - z) * (1 - n**2)
-    slope_z, slope_r = hidden * (before - n) * z * (1 - z), slope_n * hidden_n * r * (1 - r)
-    found, hidden_found = (torch.cat((slope_r, slope_z, each), 1) for each in (slope_n, slope_n * r))
-    return found, hidden_found, hidden * z, found.sum(0), hidden_found.sum(0)
-
-
-# Cells that are fused on other devices than the CPU.
-CELLS: dict[Any, Callable[..., Any]] = {
-    aten._thnn_fused_lstm_cell.default: lstm_cell,
-    aten._thnn_fused_lstm_cell_backward_impl.default: lstm_cell_backward,
-    aten._thnn_fused_gru_cell.default: gru_cell,
-    aten._thnn_fused_gru_cell_backward.default: gru_cell_backward,
-}
-
-
 def register() -> None:
     """Makes the device known to this process, which is for nothing else: PyTorch does not forget it.
 
@@ -325,7 +179,7 @@ def register() -> None:
         made.impl(name, on_device(named(name)), "PrivateUse1")
     for names, is_lowered in ((LOWERED, True), (IN_FLOAT32, False)):
         for name in names.split():
-            made.impl(name, autocast(named(name), is_lowered), "AutocastPrivateUse1")
+            made.impl(name, autocast(NAME, named(name), is_lowered), "AutocastPrivateUse1")
     LIBRARIES.extend((every, made))
     # None of them knows of a device in Python.
     torch.tensor, torch.as_tensor = copied(torch.tensor), copied(torch.as_tensor)  # type: ignore[assignment]
@@ -333,27 +187,6 @@ def register() -> None:
 
 
 LIBRARIES: list[Any] = []  # what is registered, is as long as these are held
-
-
-def named(name: str) -> Any:
-    base, _, overload = name.partition(".")
-    return getattr(getattr(aten, base), overload or "default")
-
-
-def autocast(operation: Any, is_lowered: bool) -> Callable[..., Any]:
-    keys = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastPrivateUse1)
-
-    def run_in_its_precision(*args: Any, **kwargs: Any) -> Any:
-        dtype = torch.get_autocast_dtype(NAME) if is_lowered else torch.float32
-
-        def cast(value: Any) -> Any:
-            known = isinstance(value, Tensor) and value.dtype in (torch.float32, torch.float16, torch.bfloat16)
-            return value.to(dtype) if known else value
-
-        with torch._C._ExcludeDispatchKeyGuard(keys):
-            return operation(*pytree.tree_map(cast, args), **pytree.tree_map(cast, kwargs))
-
-    return run_in_its_precision
 
 
 def on_device(factory: Any) -> Callable[..., Tensor]:

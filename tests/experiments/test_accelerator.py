@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import standin
+import standin_training
 import torch
 import yaml
 from models import VOCABULARY, needs_stand_in, sentences
@@ -23,14 +24,14 @@ from experiments.cli import main
 Command = Callable[..., Any]
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 ON_STAND_IN = {
-    "accelerator": {"class_path": "standin.StandIn"},
+    "accelerator": {"class_path": "standin_training.StandIn"},
     "strategy": {
         "class_path": "pytorch_lightning.strategies.SingleDeviceStrategy",
         "init_args": {"device": f"{standin.NAME}:0"},
     },
     "callbacks": [
-        {"class_path": "standin.WaitsInSteps", "init_args": {"between": True}},
-        {"class_path": "standin.Precisions"},
+        {"class_path": "standin_training.WaitsInSteps", "init_args": {"between": True}},
+        {"class_path": "standin_training.Precisions"},
     ],
 }
 # The protocol but for what trains models on samples, whose dropout is the device's.
@@ -59,12 +60,12 @@ pytestmark = [pytest.mark.slow, needs_stand_in]
 
 
 def fit_on_a_stand_in(process: int, folder: str, command: list[str]) -> None:
-    """Leaves, beside the run, the lines at which the steps waited for the device, and the precisions of products."""
+    """Leaves, beside the run, where the steps waited for the device, and the precisions of products."""
     warnings.simplefilter("ignore")
     standin.register()
     with chdir(folder):
         main(command)
-    left = {"waits": sorted(standin.WaitsInSteps.lines), "precisions": standin.Precisions.found}
+    left = {"waits": sorted(standin_training.WaitsInSteps.places), "precisions": standin_training.Precisions.found}
     Path(folder, "left.json").write_text(json.dumps(left))
 
 
