@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import timedelta
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -220,6 +221,13 @@ def trainer(**options: Any) -> pl.Trainer:
         "devices": 1,
     }
     return pl.Trainer(**quiet | options)
+
+
+def command_line(device: str, **options: Any) -> Any:
+    """What Lightning's command line is to its own methods before a fit or a test on a device."""
+    strategy = SimpleNamespace(root_device=torch.device(device))
+    config = {"fit": SimpleNamespace(**{"tf32": True} | options)}
+    return SimpleNamespace(trainer=SimpleNamespace(strategy=strategy), config=config)
 
 
 def fit(model: TextModel, sentences: Sentences, epochs: int, batch: int = 32) -> pl.Trainer:

@@ -100,8 +100,9 @@ def test_what_cannot_be_probed(labels: list[str], folds: int, said: str) -> None
         probe(FEATURES[: len(labels)], labels, folds=folds)
 
 
-def test_what_can_barely_be_probed() -> None:
+def test_what_can_barely_be_probed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where check_classes lets it pass, scikit-learn does, too, without a warning."""
+    monkeypatch.setattr("callbacks.linear_probe.STRENGTHS", (0.1, 10.0))
     for labels, folds in ((["a", "b"] * 10, 8), (["a"] * 17 + ["b"] * 3, 10), (["a"] * 9 + ["b"] * 3 + ["c"], 2)):
         assert 0 <= probe(FEATURES[: len(labels)], labels, folds=folds).accuracy <= 1
     test = FEATURES[:4], ["a", "b", "a", "b"]

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
+from models import command_line
 
 from experiments import lightning_cli, memory
 from experiments.bench import memory as bench
@@ -74,9 +74,9 @@ def test_a_training_on_a_cpu_keeps_it(
 def test_a_training_on_a_gpu_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     monkeypatch.setattr(lightning_cli, "keep_freed_memory", lambda: asked.append("kept"))
+    monkeypatch.setattr(lightning_cli, "allow_tf32", lambda *_: None)
     for device in ("cuda", "cpu"):
-        strategy = SimpleNamespace(root_device=torch.device(device))
-        lightning_cli.TextCLI.before_fit(SimpleNamespace(trainer=SimpleNamespace(strategy=strategy)))  # type: ignore[arg-type]
+        lightning_cli.TextCLI.before_fit(command_line(device))
         assert asked == (["kept"] if device == "cpu" else [])
 
 

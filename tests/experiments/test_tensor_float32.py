@@ -4,7 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from models import command_line
 
+from experiments.lightning_cli import TextCLI
 from experiments.tensor_float32 import allow_tf32
 
 
@@ -29,3 +31,12 @@ def test_a_cpus_are_left_as_they_are() -> None:
         for allowed in (True, False):
             allow_tf32(torch.device("cpu"), allowed)
             assert torch.get_float32_matmul_precision() == precision
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_training_on_a_gpu_has_what_is_wanted_and_a_test_has_it_never(wanted: bool) -> None:
+    line = command_line("cuda", tf32=wanted)
+    for before, allowed in ((TextCLI.before_fit, wanted), (TextCLI.before_test, False)):
+        before(line)
+        assert torch.backends.cuda.matmul.allow_tf32 is torch.backends.cudnn.allow_tf32 is allowed
+    assert TextCLI.before_validate is TextCLI.before_predict is TextCLI.before_test

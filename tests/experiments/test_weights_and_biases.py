@@ -165,8 +165,17 @@ logger.experiment.finish()
 """
 
 
-@pytest.mark.parametrize("server", ["nonsense", "nobody", pytest.param("silence", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("insists", [False, True])
+@pytest.mark.parametrize(
+    ("server", "insists"),
+    [
+        ("nonsense", False),
+        ("nobody", True),
+        *(
+            pytest.param(server, insists, marks=pytest.mark.slow)
+            for server, insists in (("nonsense", True), ("nobody", False), ("silence", False), ("silence", True))
+        ),
+    ],
+)
 def test_a_server_that_does_not_do(server: str, insists: bool, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
     kept |= {"HOME": str(tmp_path), "WANDB_API_KEY": "0" * 40, "WANDB_BASE_URL": request.getfixturevalue(server)}
