@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from threading import Timer
 from urllib.parse import urlparse
 
 import wandb
@@ -63,17 +64,27 @@ def start_wandb(
             _ = logger.experiment
         except (wandb.Error, OSError, ValueError) as error:
             reason = " ".join(str(error).split())
+            _end_service()  # else it stays with the mode it had
             if insists:
                 raise UsageError(
                     f"W&B cannot start with WANDB_MODE={os.environ['WANDB_MODE']}: {reason} (WANDB_MODE=offline needs "
                     "neither a key nor a network)"
                 ) from error
             print(f"W&B cannot start ({reason}); recording offline (WANDB_MODE=online insists)", file=sys.stderr)
-            with suppress(Exception):  # a process of W&B's that such a server broke
-                wandb.teardown()  # else its process stays with the mode it had
             os.environ["WANDB_MODE"] = os.environ[CHOSEN] = "offline"
             _be_brief_offline()
             _ = logger.experiment
+
+
+def _end_service() -> None:
+    """Ends W&B's process, by force if it still asks a server that says nothing: W&B would wait for it for minutes."""
+    # W&B has no other way to it.
+    process = getattr(getattr(getattr(wandb.setup(), "_connection", None), "_proc", None), "_process", None)
+    force = Timer(START_SECONDS, lambda: process and process.kill())
+    force.start()
+    with suppress(Exception, SystemExit):  # it ends this process, too, where its own has failed
+        wandb.teardown()
+    force.cancel()
 
 
 def _be_brief_offline() -> None:

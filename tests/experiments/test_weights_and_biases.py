@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import wandb
@@ -194,6 +196,16 @@ def test_a_server_that_does_not_do(server: str, insists: bool, request: pytest.F
         assert "recording offline" in ended.stderr
         [offline] = (tmp_path / "wandb").glob("offline-run-*")
         assert list(offline.glob("*.wandb"))
+
+
+def test_a_process_of_wandbs_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as process:
+        connection = SimpleNamespace(_proc=SimpleNamespace(_process=process))
+        monkeypatch.setattr(weights_and_biases.wandb, "setup", lambda: SimpleNamespace(_connection=connection))
+        monkeypatch.setattr(weights_and_biases.wandb, "teardown", lambda: sys.exit(process.wait()))
+        monkeypatch.setattr(weights_and_biases, "START_SECONDS", 0.2)
+        weights_and_biases._end_service()
+        assert process.returncode == -signal.SIGKILL
 
 
 def test_a_mode_that_nobody_asked_for_does_not_insist(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
