@@ -260,6 +260,11 @@ def train_on_a_rank(
     torch.distributed.destroy_process_group()
 
 
+def as_data_modules_do(batch: TokenBatch, device: torch.device, loader: int) -> TokenBatch:
+    """Moves a batch without waiting for the device."""
+    return batch.to(device, non_blocking=True)
+
+
 def train_on_a_stand_in(
     process: int, folder: str, sentences: Sentences, batching: BatchingConfig, batch: TokenBatch
 ) -> None:
@@ -274,9 +279,8 @@ def train_on_a_stand_in(
     for family, precision in product(families(), ON_STAND_IN):
         name = f"{folder}/{family.__name__}.{precision}"
         try:
-            model, steps = noisy(family, precision), standin_training.WaitsInSteps(between=True)
-            # As the data modules do.
-            model.transfer_batch_to_device = lambda batch, device, _: batch.to(device, non_blocking=True)  # type: ignore
+            model, steps = noisy(family, precision), standin_training.WaitsInSteps()
+            vars(model)["transfer_batch_to_device"] = as_data_modules_do
             # What is logged is copied to the device and back.
             options = {"log_every_n_steps": 1000, "callbacks": [steps], **standin_training.on_stand_in(precision)}
             fitting = trainer(max_epochs=1, **options)

@@ -44,36 +44,30 @@ class StandIn(Accelerator):
 
 
 class WaitsInSteps(pl.Callback):
-    """Where in the project training steps wait for the device, each "file:function".
+    """Where in the project training steps, and what lies between them, wait for the device, each "file:function".
 
-    Args:
-        between: Whether what lies between the steps counts, too, but for validations; then it is the first callback.
+    It is the first callback, and leaves validations out.
     """
 
     places: ClassVar[set[str]] = set()
 
-    def __init__(self, between: bool = False) -> None:
-        self.between = between
+    def __init__(self) -> None:
         self.has_validated = True
 
     def on_train_start(self, *_: Any) -> None:
         self.places.clear()
 
     def on_train_batch_start(self, *_: Any) -> None:
-        if self.has_validated or not self.between:
+        if self.has_validated:
             waits.clear()
         self.has_validated = False
-
-    def on_train_batch_end(self, *_: Any) -> None:
-        if not self.between:
-            self.places.update(waits)
 
     def on_validation_start(self, *_: Any) -> None:
         self.on_train_epoch_end()
         self.has_validated = True
 
     def on_train_epoch_end(self, *_: Any) -> None:
-        if self.between and not self.has_validated:
+        if not self.has_validated:
             self.places.update(waits)
 
 
@@ -89,10 +83,10 @@ class Precisions(pl.Callback):
         self.found["test"] = torch.get_float32_matmul_precision()
 
 
-def on_stand_in(precision: Any) -> dict[str, Any]:
-    """A trainer's options; `16-mixed` scales the loss, as on a GPU."""
+def on_stand_in(precision: str) -> dict[str, Any]:
+    """A trainer's options for `32-true`, or `16-mixed`, which scales the loss, as on a GPU."""
     options = {"accelerator": StandIn(), "strategy": SingleDeviceStrategy(device=f"{NAME}:0")}
     if precision == "32-true":
         return options
-    scaler = torch.amp.GradScaler("cpu", init_scale=4096.0) if precision == "16-mixed" else None
-    return options | {"plugins": [MixedPrecision(precision, NAME, scaler)]}
+    scaler = torch.amp.GradScaler("cpu", init_scale=4096.0)
+    return options | {"plugins": [MixedPrecision("16-mixed", NAME, scaler)]}

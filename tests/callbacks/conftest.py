@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -53,7 +53,7 @@ def untrained(vocabulary: str, latent_size: int = 6, latent: Literal["mean", "sa
 
 def quiet_trainer(folder: Path, callbacks: Sequence[pl.Callback] = (), **options: object) -> pl.Trainer:
     """A silent trainer on the CPU."""
-    settings: dict[str, object] = {
+    settings: dict[str, Any] = {
         "accelerator": "cpu",
         "devices": 1,
         "logger": False,
@@ -65,7 +65,7 @@ def quiet_trainer(folder: Path, callbacks: Sequence[pl.Callback] = (), **options
         "default_root_dir": str(folder),
         "callbacks": list(callbacks),
     }
-    return pl.Trainer(**(settings | options))  # type: ignore[arg-type]  # options of many types
+    return pl.Trainer(**(settings | options))
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,7 @@ ON_STAND_IN = {
         "init_args": {"device": f"{standin.NAME}:0"},
     },
     "callbacks": [
-        {"class_path": "standin_training.WaitsInSteps", "init_args": {"between": True}},
+        {"class_path": "standin_training.WaitsInSteps"},
         {"class_path": "standin_training.Precisions"},
     ],
 }
