@@ -187,9 +187,8 @@ class TextModel(LightningModule, ABC):
         At the steps that the trainer's `log_every_n_steps` chooses: at the others nobody would see them.
         """
         self.last_loss = objective.loss.detach().mean()
-        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning attaches it, untyped
-        # Lightning logs every step, too, where a fit is about to stop.
-        if not every or ((self.global_step + 1) % every and not self.trainer.should_stop):
+        # Lightning's own monitors ask so; it logs, too, where a fit is about to stop.
+        if not self.trainer._logger_connector.should_update_logs:
             return
         logged = {f"train/{term}": value.detach().mean() for term, value in objective.terms.items()}
         logged["train/loss"] = self.last_loss
