@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
@@ -16,6 +17,7 @@ from datamodules.errors import require
 Rows = npt.NDArray[np.int64]
 Number = TypeVar("Number", bound=np.integer[Any])
 PART = 500_000  # rows that are sorted at a time
+AHEAD = 16  # batches that are read at a time
 
 
 @dataclass(frozen=True)
@@ -161,14 +163,19 @@ class ResumableLoader(DataLoader[TokenBatch]):
     """
 
     batches = 0
-    """Of this epoch that were taken; those that workers have read ahead do not count."""
+    """Of this epoch that were taken; those that were only read ahead do not count."""
 
     def __iter__(self) -> Iterator[TokenBatch]:  # type: ignore[override]  # one of its own, which counts
         sampler = self._sampler
         self.batches = sampler.done[1] if sampler.done is not None and sampler.done[0] == sampler.epoch else 0
-        for batch in super().__iter__():
-            self.batches += 1
-            yield batch
+        batches = super().__iter__()
+        # Behind a step's products the processor has forgotten how to read a batch, which takes several times as long
+        # for the first one of a few. Workers read ahead by themselves.
+        some = AHEAD if self.num_workers == 0 else 1
+        while ahead := list(islice(batches, some)):
+            for batch in ahead:
+                self.batches += 1
+                yield batch
 
     def state_dict(self) -> dict[str, int]:
         """The epoch, and how many of its batches were taken."""

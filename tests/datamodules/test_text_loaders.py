@@ -16,7 +16,7 @@ from torch import Tensor
 
 from datamodules import TextFolder
 from datamodules.batch import TokenBatch
-from datamodules.bucketing import BatchingConfig, BatchRows, BucketSampler
+from datamodules.bucketing import BatchingConfig, BatchRows, BucketSampler, ResumableLoader
 from datamodules.errors import UsageError
 
 
@@ -53,6 +53,19 @@ def test_worker_processes_read_the_same_batches(folder: str) -> None:
             for name, value in vars(one).items():
                 same = torch.equal(value, getattr(other, name)) if isinstance(value, Tensor) else value == other.share
                 assert same, name
+
+
+@pytest.mark.parametrize("taken", [0, 5, 16, 17, 59])
+def test_a_loader_goes_on_behind_the_batches_that_were_taken(taken: int, folder: str) -> None:
+    """Batches are read some at a time; those of them that nobody has taken yet are not lost."""
+    module = TextFolder(data_dir=folder, batching=BatchingConfig(sentences=1), seed=3)
+    before, after = module.train_dataloader(), module.train_dataloader()
+    assert isinstance(before, ResumableLoader) and isinstance(after, ResumableLoader)
+    whole = [batch.index.tolist() for batch in module.train_dataloader()]
+    batches = iter(before)
+    assert [next(batches).index.tolist() for _ in range(taken)] == whole[:taken]
+    after.load_state_dict(before.state_dict())
+    assert [batch.index.tolist() for batch in after] == whole[taken:]
 
 
 def test_loaders_of_several_ranks_share_each_split(folder: str) -> None:
