@@ -44,9 +44,10 @@ def is_logging_step(trainer: Trainer) -> bool:
 
 def is_logging(trainer: Trainer) -> bool:
     """Whether the trainer logs figures at the end of this training batch."""
+    if not is_logging_step(trainer):
+        return False
     # An epoch's last step may be of fewer batches.
-    accumulates = trainer.fit_loop._should_accumulate() and trainer.lightning_module.automatic_optimization
-    return is_logging_step(trainer) and not accumulates
+    return not (trainer.fit_loop._should_accumulate() and trainer.lightning_module.automatic_optimization)
 
 
 def logging_interval(trainer: Trainer) -> int:

@@ -10,7 +10,7 @@ from pytorch_lightning.callbacks import RichProgressBar
 
 
 class ProgressBar(RichProgressBar):
-    """Lightning's, but drawn a few times a second: at every batch it is felt in the speed of a small model.
+    """Lightning's, but drawn twice a second: at every batch it is felt in the speed of a small model.
 
     `textae fit` has it unless the experiment has another or `--trainer.enable_progress_bar=false` is given.
 
@@ -18,7 +18,7 @@ class ProgressBar(RichProgressBar):
         refresh_rate: How often a second it is drawn, at most; 0 for none.
     """
 
-    def __init__(self, refresh_rate: int = 5) -> None:
+    def __init__(self, refresh_rate: int = 2) -> None:
         super().__init__(refresh_rate)
         self.drawn = 0.0
 

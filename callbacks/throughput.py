@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +45,11 @@ class Work:
 
     def add(self, other: Work) -> None:
         """Adds other batches."""
-        for field in fields(self):
-            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
+        self.tokens += other.tokens
+        self.sentences += other.sentences
+        self.operations += other.operations
+        self.seconds += other.seconds
+        self.waiting += other.waiting
 
     def rates(self, matrix_rate: float) -> dict[str, float]:
         """By name; the share is of so many operations a second."""
