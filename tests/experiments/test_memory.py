@@ -80,27 +80,37 @@ def test_a_training_on_a_gpu_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
         assert asked == (["kept"] if device == "cpu" else [])
 
 
-def test_the_benchmark_compares_a_process_that_keeps_it_with_one_that_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("bfloat16", [True, False])
+def test_the_benchmark_compares_processes_that_keep_it_with_those_that_do_not(
+    bfloat16: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def run(command: list[str], **_: Any) -> SimpleNamespace:
-        keeps = json.loads(command[-1])["keeps"]
-        found = {"seconds": 1.0 if keeps else 3.0, "faults": 10 if keeps else 2000, "megabytes": 60 if keeps else 50}
+        given = json.loads(command[-1])
+        keeps = given["keeps"]
+        seconds = {("fp32", False): 3.0, ("fp32", True): 1.0, ("published", False): 5.0, ("bf16-mixed", True): 0.5}
+        found = {"seconds": seconds[given["loop"], keeps], "faults": 10 if keeps else 2000}
+        found["megabytes"] = 60 if keeps else 50
         found["rate"] = 2e11 if keeps else 1e9
         return SimpleNamespace(stdout=json.dumps(found))
 
     monkeypatch.setattr(bench, "can_keep_freed_memory", lambda: True)
     monkeypatch.setattr("experiments.bench.memory.subprocess.run", run)
-    daae, share, vae_avg = bench.memory()
+    monkeypatch.setattr(bench, "bfloat16_is_fast", lambda: bfloat16)
+    daae, *published, share, vae_avg = bench.memory()
+    assert [(row.ratio, row.target) for row in published] == [(5.0, 1.05), (10.0, 2.0)][: 1 + bfloat16]
     for row in (daae, vae_avg):
         assert row.ratio == 3.0 and row.note == "10 page faults instead of 2,000; at most 60 MB instead of 50"
     # The products of a step of the paper's size, counted on the model (see `test_bench.py`), at 200 GFLOP/s in 1 s.
     assert share.ratio == pytest.approx(daae_products(PAPER, 64, 9) / 2e11) and "200 GFLOP/s" in share.note
 
 
-@pytest.mark.parametrize("keeps", [True, False])
-def test_the_benchmarks_process_keeps_it_where_it_is_to(keeps: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("loop", "keeps"), [("fp32", True), ("fp32", False), ("published", False)])
+def test_the_benchmarks_process_keeps_it_where_it_is_to(
+    loop: bench.Loop, keeps: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[bool] = []
     monkeypatch.setattr(bench, "keep_freed_memory", lambda: asked.append(True) or True)
-    found = bench.measured(bench.DAAE, {"words": 40, "embedding": 6, "hidden": 7, "latent": 3}, 1, keeps)
+    found = bench.measured(bench.DAAE, {"words": 40, "embedding": 6, "hidden": 7, "latent": 3}, 1, loop, keeps)
     assert asked == [True] * keeps and found["seconds"] > 0 and found["rate"] > 1e6
 
 
