@@ -19,8 +19,9 @@ from lightning_modules.backbone.posterior import Gaussian, PosteriorConfig, Post
 
 # Logits that are made at a time where no gradient needs all of them: as many as stay in a CPU's cache.
 LOGITS_AT_ONCE = {"cpu": 4_000_000, "cuda": 100_000_000}
-# And of those that are made, what is normalised at a time on a CPU: as many as stay in one core's cache.
-NORMALIZED_AT_ONCE = 400_000
+# And of those that are made, what is normalised at a time on a CPU: as many as stay in one core's cache; with gradients
+# more, but in memory that is not asked of the system anew in each step, as that of a large tensor is.
+NORMALIZED_AT_ONCE, NORMALIZED_WITH_GRADIENTS = 400_000, 1_000_000
 # Logits that a training step keeps for its backward pass, a gigabyte of float32; of more, parts are made twice, each of
 # so many that their memory, which is asked of the system anew each time, does not take longer than the logits.
 LOGITS_KEPT, LOGITS_AGAIN = 250_000_000, 50_000_000
@@ -96,8 +97,9 @@ class Backbone(nn.Module):
     def _nll(self, states_NH: Tensor, targets_N: Tensor) -> Tensor:
         logits_NV = self.decoder.logits(states_NH)
         rows = len(logits_NV)
-        if logits_NV.device.type == "cpu" and not torch.is_grad_enabled():
-            rows = NORMALIZED_AT_ONCE // logits_NV.shape[1]
+        if logits_NV.device.type == "cpu":
+            most = NORMALIZED_WITH_GRADIENTS if torch.is_grad_enabled() else NORMALIZED_AT_ONCE
+            rows = most // logits_NV.shape[1]
         parts = zip(*(torch.split(tensor, max(1, rows)) for tensor in (logits_NV, targets_N)), strict=True)
         return torch.cat([cross_entropy(at_least_float32(part), own, reduction="none") for part, own in parts])
 

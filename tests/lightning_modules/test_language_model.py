@@ -123,6 +123,30 @@ def test_a_large_vocabularys_logits_are_not_kept(tied: bool, monkeypatch: pytest
             torch.testing.assert_close(value, theirs[name], rtol=1e-4, atol=1e-6, msg=name)
 
 
+@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize("rows", [1, 7, 1000])
+def test_logits_that_are_normalised_in_parts_have_the_same_gradients(
+    rows: int, mixed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch, model, sizes = TokenBatch.from_ids(sentences(12)), small(LanguageModel), list[int]()
+    words, found = model.vocabulary.get_vocab_size(), list[list[Tensor]]()
+    cross_entropy = torch.nn.functional.cross_entropy
+
+    def noted(logits: Tensor, targets: Tensor, reduction: str) -> Tensor:
+        sizes.append(len(logits))
+        return cross_entropy(logits, targets, reduction=reduction)
+
+    monkeypatch.setattr("lightning_modules.backbone.model.cross_entropy", noted)
+    for at_once in (10**9, rows * words + 1):
+        monkeypatch.setattr("lightning_modules.backbone.model.NORMALIZED_WITH_GRADIENTS", at_once)
+        sizes.clear()
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            loss = model.objective(batch).loss.mean()
+        found.append([loss, *torch.autograd.grad(loss, list(model.parameters()))])
+    assert sum(sizes) == len(batch.positions) and max(sizes) == min(rows, len(batch.positions))
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
 def test_in_mixed_precision_the_gradients_of_many_parts_are_as_exact_as_those_of_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
