@@ -76,14 +76,16 @@ class SentenceRandom:
                 f"{first + rows:,} times {columns:,} numbers a sentence: there are {DRAWS:,} draws of as many, at most"
             )
         device, count = self.index.device, len(self.index)
+        # The first round adds it to each counter; here there is one number a sentence.
+        golden = _constant(_GOLDEN, True)
         if device.type == "cpu" and count * rows * columns < FEW:
             element = np.arange(columns)
             if first > 0 or rows != 1:
                 element = ((np.arange(first, first + rows)[:, None] << 16) + element).reshape(-1)
-            counter = (self.index.numpy()[:, None] << 32) + element
+            counter = ((self.index.numpy() << 32) + golden)[:, None] + element
             return _random(counter.view(np.uint64), key).view(np.int64).reshape(count, *shape)
         place = torch.arange(first, first + rows, device=device)[:, None] << 16
-        counters = (self.index[:, None] << 32) + (place + torch.arange(columns, device=device)).reshape(-1)
+        counters = ((self.index << 32) + golden)[:, None] + (place + torch.arange(columns, device=device)).reshape(-1)
         return _random(counters, key).view(count, *shape)
 
 
@@ -97,10 +99,11 @@ def _key(seed: int, stream: str, epoch: int, sample: int) -> int:
 
 
 def _random(counter: Any, key: int) -> Any:
-    """23 random bits for each counter, an array of uint64 or a tensor of int64, in its place."""
+    """23 random bits for each counter + _GOLDEN, an array of uint64 or a tensor of int64, in its place."""
     spare = None if isinstance(counter, Tensor) else np.empty_like(counter)
     counter = _hash(counter, spare)
     counter ^= _constant(key, spare is None)
+    counter += _constant(_GOLDEN, spare is None)
     counter = _hash(counter, spare)
     counter >>= 64 - BITS - 1
     counter &= (1 << BITS) - 1
@@ -115,8 +118,8 @@ def _mix(value: int) -> int:
 
 
 def _hash(value: Any, spare: Any) -> Any:
+    """The finaliser, but for its first addition."""
     of_tensor = spare is None
-    value += _constant(_GOLDEN, of_tensor)
     value ^= _shift(value, 30, spare)
     value *= _constant(0xBF58476D1CE4E5B9, of_tensor)
     value ^= _shift(value, 27, spare)

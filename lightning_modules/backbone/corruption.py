@@ -94,7 +94,7 @@ def _moved(words_BT: Tensor, dropped_BT: Tensor) -> tuple[Tensor, Tensor]:
     counts_B = (kept_BT @ np.ones(steps, np.float32)).astype(np.int64)  # far quicker than a sum over short rows
     left_BT = np.full(words.shape, PAD)
     # NumPy is slow over short rows.
-    front_BT = _fronts(steps)[counts_B] if steps <= SHORT else np.arange(steps) < counts_B[:, None]
+    front_BT = _fronts(steps).take(counts_B, axis=0) if steps <= SHORT else np.arange(steps) < counts_B[:, None]
     left_BT[front_BT] = words.reshape(-1).take(kept_BT.reshape(-1).nonzero()[0])  # both row by row
     return torch.from_numpy(left_BT), torch.from_numpy(counts_B)
 
