@@ -127,12 +127,24 @@ class _Steps(torch.autograd.Function):
         reset_update, new = gates_TBG[:, :, : 2 * size], gates_TBG[:, :, 2 * size :]
         reset_update += bias_G[: 2 * size]
         from_state = LaidOut(weight_GH, None, len(state_BH))
-        for t in range(steps):
-            products_BG = from_state(states[t].to(weight_GH.dtype)).to(state_BH.dtype)
-            reset_update[t].add_(products_BG[:, : 2 * size]).sigmoid_()
-            torch.add(products_BG[:, 2 * size :], bias_G[2 * size :], out=candidates_TBH[t])
-            new[t].addcmul_(reset_update[t, :, :size], candidates_TBH[t]).tanh_()
-            torch.lerp(new[t], states[t], reset_update[t, :, size:], out=states[t + 1])
+        new_bias = bias_G[2 * size :]
+        resets, updates, _ = gates_TBG.chunk(3, dim=2)
+        # The views of all steps at once: to index each is felt beside products as small as these.
+        for before, after, gates, r, z, n, s_n in zip(
+            states[:-1].unbind(),
+            states[1:].unbind(),
+            reset_update.unbind(),
+            resets.unbind(),
+            updates.unbind(),
+            new.unbind(),
+            candidates_TBH.unbind(),
+            strict=True,
+        ):
+            products_BG = from_state(before.to(weight_GH.dtype)).to(state_BH.dtype)
+            gates.add_(products_BG[:, : 2 * size]).sigmoid_()
+            torch.add(products_BG[:, 2 * size :], new_bias, out=s_n)
+            n.addcmul_(r, s_n).tanh_()
+            torch.lerp(n, before, z, out=after)
         ctx.save_for_backward(gates_TBG, states, candidates_TBH, weight_GH)
         return states[1:]
 
@@ -149,10 +161,19 @@ class _Steps(torch.autograd.Function):
         to_gates = torch.empty_like(slopes, dtype=weight_GH.dtype)
         to_gates_TBG = to_gates.flatten(2)
         to_state = LaidOut(weight_GH.t(), None, len(to_state_BH))
-        for t in reversed(range(len(gates_TBG))):
-            torch.add(gradient_TBH[t], to_state_BH, out=to_states_TBH[t])
-            torch.mul(slopes[t], to_states_TBH[t, :, None], out=to_gates[t])
-            to_state_BH = to_state(to_gates_TBG[t]).to(to_state_BH.dtype).addcmul_(to_states_TBH[t], z[t])
+        steps = zip(
+            gradient_TBH.unbind(),
+            to_states_TBH.unbind(),
+            slopes.unbind(),
+            to_gates.unbind(),
+            to_gates_TBG.unbind(),
+            z.unbind(),
+            strict=True,
+        )
+        for of_state, to_after, slope, to_gate, to_gate_BG, kept in reversed(list(steps)):
+            torch.add(of_state, to_state_BH, out=to_after)
+            torch.mul(slope, to_after[:, None], out=to_gate)
+            to_state_BH = to_state(to_gate_BG).to(to_state_BH.dtype).addcmul_(to_after, kept)
         to_weight_GH = to_gates_TBG.flatten(0, 1).t() @ states[:-1].flatten(0, 1).to(weight_GH.dtype)
         to_bias_G = to_gates_TBG.sum((0, 1), dtype=to_state_BH.dtype)
         to_gates_TBG[:, :, 2 * states.shape[2] :] = to_states_TBH * of_new  # and so those of the inputs
