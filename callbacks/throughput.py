@@ -69,11 +69,12 @@ class Throughput(Callback):
     - `train/matrix_product_share`: how near to the rate of a large matrix product alone, in the training's precision,
       measured when the fit starts, the steps come with theirs.
     - `train/data_wait_share`: of the time between the starts of steps, the part outside of them, in which batches are
-      read and figures logged: data are not waited for longer than that.
+      read and figures logged: data are not waited for longer than that. Without workers 16 batches are read at a time,
+      which of few steps is all of the waiting, or none.
     - `train/peak_memory_mb`: most memory so far, of the GPU or else of the process.
 
-    Validation is not counted, nor are the words of batches that lagging inference draws for its encoder alone. A GPU,
-    which the steps do not wait for, is waited for when they are logged.
+    Validation is not counted, nor is what is read right behind one, nor are the words of batches that lagging inference
+    draws for its encoder alone. A GPU, which the steps do not wait for, is waited for when they are logged.
 
     Args:
         every_n_steps: Batches that they are of, at least: they are logged when the trainer logs (`log_every_n_steps`).

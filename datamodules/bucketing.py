@@ -170,8 +170,8 @@ class ResumableLoader(DataLoader[TokenBatch]):
         self.batches = sampler.done[1] if sampler.done is not None and sampler.done[0] == sampler.epoch else 0
         batches = super().__iter__()
         # Behind a step's products the processor has forgotten how to read a batch, which takes several times as long
-        # for the first one of a few. Workers read ahead by themselves.
-        some = AHEAD if self.num_workers == 0 else 1
+        # for the first one of a few. Workers read ahead by themselves, and a GPU works on while one batch is read.
+        some = AHEAD if self.num_workers == 0 and not self.pin_memory else 1
         while ahead := list(islice(batches, some)):
             for batch in ahead:
                 self.batches += 1

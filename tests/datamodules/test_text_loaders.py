@@ -17,6 +17,7 @@ from torch import Tensor
 from datamodules import TextFolder
 from datamodules.batch import TokenBatch
 from datamodules.bucketing import BatchingConfig, BatchRows, BucketSampler, ResumableLoader
+from datamodules.dataset import SentenceDataset
 from datamodules.errors import UsageError
 
 
@@ -66,6 +67,23 @@ def test_a_loader_goes_on_behind_the_batches_that_were_taken(taken: int, folder:
     assert [next(batches).index.tolist() for _ in range(taken)] == whole[:taken]
     after.load_state_dict(before.state_dict())
     assert [batch.index.tolist() for batch in after] == whole[taken:]
+
+
+@pytest.mark.filterwarnings("ignore:'pin_memory' argument is set")  # where there is no GPU nothing is pinned
+@pytest.mark.parametrize(("pinned", "read"), [(False, 16), (True, 1)])
+def test_a_training_on_a_cpu_reads_some_batches_at_a_time(
+    pinned: bool, read: int, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loader = TextFolder(data_dir=folder, batching=BatchingConfig(sentences=1)).train_dataloader()
+    loader.pin_memory = pinned  # as for a GPU
+    numbers, whole = list[int](), SentenceDataset.__getitem__
+    monkeypatch.setattr(
+        SentenceDataset, "__getitem__", lambda data, batch: numbers.append(len(batch.rows)) or whole(data, batch)
+    )
+    batches = iter(loader)
+    next(batches)
+    assert numbers == [1] * read
+    assert len(list(batches)) == 59 and len(numbers) == 60
 
 
 def test_loaders_of_several_ranks_share_each_split(folder: str) -> None:
