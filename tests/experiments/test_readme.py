@@ -163,7 +163,7 @@ def test_every_figure_that_can_be_cited_is_one() -> None:
 # The rows of the README's table, and how what is measured begins in a file.
 SPEED = {
     "DAAE at the paper's size, fp32": "DAAE training step, paper size, in fp32; the published loop",
-    "DAAE, bf16-mixed": "DAAE training step, paper size, in bf16-mixed",
+    "DAAE, bf16-mixed": "DAAE training step, paper size, in bf16-mixed;",
     "DAAE, fp32: share": "DAAE training step, paper size, in fp32; its matrix products",
     "sentenceMIM-512, batches of 20, fp32": "sentenceMIM-512 training, batch 20, PTB's lengths, in fp32",
     "sentenceMIM-512, bf16-mixed": "sentenceMIM-512 training, batch 20, PTB's lengths, in bf16-mixed",
