@@ -124,11 +124,10 @@ class _Steps(torch.autograd.Function):
         states = state_BH.new_empty(steps + 1, *state_BH.shape)
         states[0] = state_BH
         candidates_TBH = torch.empty_like(states[1:])  # s_n
-        reset_update, new = gates_TBG[:, :, : 2 * size], gates_TBG[:, :, 2 * size :]
+        resets, updates, new = gates_TBG.chunk(3, dim=2)
+        reset_update, new_bias = gates_TBG[:, :, : 2 * size], bias_G[2 * size :]
         reset_update += bias_G[: 2 * size]
         from_state = LaidOut(weight_GH, None, len(state_BH))
-        new_bias = bias_G[2 * size :]
-        resets, updates, _ = gates_TBG.chunk(3, dim=2)
         # The views of all steps at once: to index each is felt beside products as small as these.
         for before, after, gates, r, z, n, s_n in zip(
             states[:-1].unbind(),
