@@ -28,10 +28,11 @@ def fit(fresh: Make, corpus: Make, trainer: Make) -> Make:
 
 
 @pytest.mark.parametrize(
-    ("rate", "between", "drawn"), [(5, 0.06, [0, 4, 8, 11]), (5, 1.0, [*range(12)]), (1, 0.0, [0, 11])]
+    ("rate", "between", "drawn"),
+    [(5, 0.06, [0, 4, 8, 11]), (None, 0.15, [0, 4, 8, 11]), (5, 1.0, [*range(12)]), (1, 0.0, [0, 11])],
 )
 def test_the_bar_is_drawn_so_often_a_second_and_at_the_end(
-    rate: int, between: float, drawn: list[int], fit: Make, monkeypatch: pytest.MonkeyPatch
+    rate: int | None, between: float, drawn: list[int], fit: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now, shown = [100.0], []
     monkeypatch.setattr("callbacks.progress_bar.time.monotonic", lambda: now[0])
@@ -42,7 +43,7 @@ def test_the_bar_is_drawn_so_often_a_second_and_at_the_end(
             now[0] += between
             super().on_train_batch_end(*given)
 
-    fit(Passing(rate), enable_progress_bar=True)
+    fit(Passing() if rate is None else Passing(rate), enable_progress_bar=True)  # twice a second by itself
     assert shown == drawn
 
 
