@@ -1,11 +1,16 @@
-"""`make bench`: the table of speed. Ratios of one process on one machine; absolute seconds are that machine's."""
+"""`make bench`: the table of speed. A ratio is of one process on one machine; absolute seconds are that machine's."""
 
 from __future__ import annotations
 
 import argparse
+import json
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from rich.console import Console
@@ -27,7 +32,7 @@ from experiments.bench.training import training
 from experiments.runs import write_json
 
 BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
-    "importance": importance,  # first, for its peak of memory is the process'
+    "importance": importance,
     "training": training,
     "memory": memory,
     "corruption": corruption,
@@ -38,14 +43,14 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "encoding": encoding,
     "scaling": scaling,
     "accelerator": accelerator,
-    "framework": framework,  # last, for a training has the process keep the memory that it frees
+    "framework": framework,
 }
 # What is done only where it is named.
 LONG: dict[str, Callable[[], list[Row]]] = {"large_corpus": partial(preparation, against=10_000_000)}
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Runs the benchmarks that are named, all but the long ones by default."""
+    """Runs the benchmarks that are named, all but the long ones by default; each of several in a process of its own."""
     parser = argparse.ArgumentParser(prog="python -m experiments.bench", description=__doc__)
     known = BENCHMARKS | LONG  # in the order in which they are done
     long = f"{', '.join(LONG)} (a quarter of an hour)"
@@ -55,7 +60,8 @@ def main(args: Sequence[str] | None = None) -> None:
     unknown = sorted(set(given.names) - known.keys())
     if unknown:
         parser.error(f"there is no benchmark {unknown[0]}; there are {', '.join(known)}")
-    rows = [row for name in known if name in (given.names or BENCHMARKS) for row in known[name]()]
+    names = [name for name in known if name in (given.names or BENCHMARKS)]
+    rows = known[names[0]]() if len(names) == 1 else [row for name in names for row in _in_a_process_of_its_own(name)]
     table = Table(title="seconds, medians")
     for column in ("measured; compared with", "reference", "ours", "ratio", "at least", "note"):
         table.add_column(column, justify="left" if column in ("measured; compared with", "note") else "right")
@@ -68,6 +74,16 @@ def main(args: Sequence[str] | None = None) -> None:
             "rows": [asdict(row) | {"ratio": row.ratio} for row in rows]
         }
         write_json(given.output, record)
+
+
+def _in_a_process_of_its_own(name: str) -> list[Row]:
+    """A benchmark's rows, whatever the memory is that others before it took and freed, or the peak that they reached."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "rows.json"
+        command = [sys.executable, "-m", "experiments.bench", name, "--output", str(file)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        found = json.loads(file.read_text(encoding="utf-8"))["rows"]
+    return [Row(**{field.name: row[field.name] for field in fields(Row)}) for row in found]
 
 
 if __name__ == "__main__":

@@ -301,3 +301,18 @@ def test_an_unknown_benchmark_lists_those_there_are(capsys: pytest.CaptureFixtur
     with pytest.raises(SystemExit):
         main(["speed"])
     assert "importance" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_each_of_several_benchmarks_is_in_a_process_of_its_own(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def here() -> list[Row]:
+        raise AssertionError("in this process")
+
+    for name in ("corruption", "accelerator"):
+        monkeypatch.setitem(BENCHMARKS, name, here)
+    main(["accelerator", "corruption", "--output", str(tmp_path / "bench.json")])
+    rows = json.loads((tmp_path / "bench.json").read_text())["rows"]
+    assert any(row["what"].startswith("word drop") and row["target"] == 20 for row in rows)
+    assert capfd.readouterr().out.count("seconds, medians") == 1
