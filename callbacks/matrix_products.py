@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from lightning_modules.backbone.gru import GRU
 from lightning_modules.backbone.products import bfloat16_is_fast
-from lightning_modules.backbone.recurrent import GRU
 
 RECURRENT = (nn.LSTM, nn.GRU)
 # Of the product that is timed.

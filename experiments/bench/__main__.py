@@ -77,7 +77,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def _in_a_process_of_its_own(name: str) -> list[Row]:
-    """A benchmark's rows, whatever the memory is that others before it took and freed, or the peak that they reached."""
+    """A benchmark's rows, whatever memory others before it took and freed, and whatever peak they reached."""
     with TemporaryDirectory() as folder:
         file = Path(folder) / "rows.json"
         command = [sys.executable, "-m", "experiments.bench", name, "--output", str(file)]

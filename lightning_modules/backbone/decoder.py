@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from datamodules.errors import require, require_positive
 from datamodules.vocabulary import BOS, UNK
+from lightning_modules.backbone.gru import GRU, beside
 from lightning_modules.backbone.layers import Activation, Dropout, Highway
 from lightning_modules.backbone.products import Projection
-from lightning_modules.backbone.recurrent import GRU, Cell, beside, recurrent
+from lightning_modules.backbone.recurrent import Cell, recurrent
 
 MOST_WORDS = 100_000  # that a sentence may be asked to have: memory is kept for them
 

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from callbacks.matrix_products import SIZES, MatrixProducts, matrix_rate
 from datamodules.batch import TokenBatch
 from lightning_modules import LanguageModel
-from lightning_modules.backbone.recurrent import GRU
+from lightning_modules.backbone.gru import GRU
 
 
 def test_of_linear_layers_they_are_those_that_torch_counts() -> None:

@@ -1,4 +1,4 @@
-"""Recurrent networks against PyTorch's on the same weights."""
+"""The GRU against PyTorch's on the same weights."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
-from lightning_modules.backbone import recurrent as recurrent_module
-from lightning_modules.backbone.recurrent import GRU, Cell, recurrent
+from lightning_modules.backbone import gru
+from lightning_modules.backbone.gru import GRU
+from lightning_modules.backbone.recurrent import recurrent
 
 B, T, E, C, H = 3, 5, 4, 2, 7
 
@@ -64,7 +65,7 @@ def test_its_steps_have_the_gradients_of_finite_differences() -> None:
     torch.manual_seed(0)
     shapes = ((3, 2, 12), (2, 4), (12, 4), (12,))
     tensors = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
-    assert torch.autograd.gradcheck(recurrent_module._Steps.apply, tensors)
+    assert torch.autograd.gradcheck(gru._Steps.apply, tensors)
 
 
 def test_without_gradients_it_is_the_same() -> None:
@@ -133,25 +134,3 @@ def test_frozen_weights_have_no_gradient() -> None:
     states, last = ours.requires_grad_(False)(x)
     loss(states, last).backward()
     assert x.grad is not None and all(value.grad is None for value in ours.parameters())
-
-
-@pytest.mark.parametrize("fast", [None, False])
-@pytest.mark.parametrize("autocast", [False, True])
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_every_processor_runs_a_recurrent_network_in_bfloat16(
-    cell: Cell, autocast: bool, fast: bool | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if fast is not None:  # as on a processor without the instructions, whichever this one is
-        monkeypatch.setattr(recurrent_module, "bfloat16_is_fast", lambda: fast)
-    torch.manual_seed(0)
-    network, x = recurrent(cell, 7, 5), torch.randn(3, 4, 7)
-    true = network(x)[0]
-    rounded = network if autocast else recurrent(cell, 7, 5).bfloat16()
-    rounded.load_state_dict(network.state_dict())
-    enabled = torch.backends.mkldnn.enabled
-    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        out = rounded(x if autocast else x.bfloat16())[0]
-    torch.testing.assert_close(out.float(), true, rtol=0.0, atol=0.02)
-    assert not torch.equal(out.float(), true) and torch.backends.mkldnn.enabled == enabled
-    out.float().sum().backward()
-    assert all(value.grad is not None and bool(value.grad.isfinite().all()) for value in rounded.parameters())
