@@ -28,12 +28,14 @@ from experiments.bench.neighbors import neighbors
 from experiments.bench.preparation import preparation
 from experiments.bench.scaling import scaling
 from experiments.bench.timing import Row
-from experiments.bench.training import training
+from experiments.bench.training import daae, sentence_mim, vae_avg
 from experiments.runs import write_json
 
 BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "importance": importance,
-    "training": training,
+    "daae": daae,
+    "sentence_mim": sentence_mim,
+    "vae_avg": vae_avg,
     "memory": memory,
     "corruption": corruption,
     "decoding": decoding,
