@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from lightning_modules.backbone.gru import GRU
+from lightning_modules.backbone.lstm import LSTM
 from lightning_modules.backbone.products import bfloat16_is_fast
 
 RECURRENT = (nn.LSTM, nn.GRU)
@@ -24,8 +25,9 @@ class MatrixProducts:
     """Counts the floating-point operations of the matrix products of a module's linear and recurrent layers.
 
     A weight takes 2 operations for each row (a sentence, or a step of one, padding included), and twice that again for
-    the gradients. Of a GRU's constant input, a row is a sentence where it is multiplied once. Embeddings, activations
-    and the softmax count nothing.
+    the gradients. Of a GRU's constant input, a row is a sentence where it is multiplied once; an LSTM's state of zeros
+    before the first step is not counted where it is not multiplied. Embeddings, activations and the softmax count
+    nothing.
 
     Args:
         module: Of which the layers are watched, until `stop`.
@@ -50,10 +52,16 @@ class MatrixProducts:
         again = torch._C._current_graph_task_id() != -1
         passes = 3 if torch.is_grad_enabled() and not again else 1
         products = weights * (rows.numel() // rows.shape[-1])
-        with_constant = len(given) > 2 and given[2] is not None
-        if with_constant and isinstance(layer, GRU) and layer.takes_own_steps(rows):
-            products -= 3 * layer.hidden_size * given[2].numel() * (rows.shape[1] - 1)
+        if isinstance(layer, (LSTM, GRU)) and layer.takes_own_steps(rows):
+            products -= _left_out(layer, rows, *given[1:])
         self.operations += 2.0 * passes * products
+
+
+def _left_out(layer: LSTM | GRU, x_BTE: Tensor, state: Any = None, constant_BC: Tensor | None = None) -> int:
+    """Of one product a weight and step, those that our steps do without."""
+    if isinstance(layer, LSTM):
+        return 0 if state is not None else 4 * layer.hidden_size**2 * layer.num_layers * len(x_BTE)
+    return 0 if constant_BC is None else 3 * layer.hidden_size * constant_BC.numel() * (x_BTE.shape[1] - 1)
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype = torch.float32, repeats: int = 5) -> float:

@@ -11,7 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from callbacks.matrix_products import SIZES, MatrixProducts, matrix_rate
 from datamodules.batch import TokenBatch
 from lightning_modules import LanguageModel
+from lightning_modules.backbone import lstm
 from lightning_modules.backbone.gru import GRU
+from lightning_modules.backbone.products import bfloat16_is_fast
 
 
 def test_of_linear_layers_they_are_those_that_torch_counts() -> None:
@@ -54,6 +56,20 @@ def test_a_constant_input_of_a_gru_counts_once_a_sentence_where_it_is_multiplied
     products.operations = 0.0
     network(torch.randn(3, 4, 7), None, None)
     assert products.operations == 3 * 2 * 3 * 7 * (7 + 7) * 12
+
+
+@pytest.mark.skipif(not bfloat16_is_fast(), reason="the processor does not compute in bfloat16")
+@pytest.mark.parametrize("with_state", [False, True])
+def test_of_an_lstms_own_steps_they_are_those_that_torch_counts(
+    with_state: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lstm, "LARGE", 1)
+    network = lstm.LSTM(5, 7, num_layers=2, batch_first=True)
+    products = MatrixProducts(network)
+    x, state = torch.randn(3, 4, 5, requires_grad=True), torch.randn(2, 2, 3, 7, requires_grad=True)
+    with FlopCounterMode(display=False) as counter, torch.autocast("cpu", torch.bfloat16):
+        network(x, (state[0], state[1]) if with_state else None)[0].sum().backward()
+    assert products.operations == counter.get_total_flops()
 
 
 def test_what_is_computed_twice_has_its_gradients_counted_once() -> None:
