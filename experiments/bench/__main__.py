@@ -23,6 +23,7 @@ from experiments.bench.encoding import encoding
 from experiments.bench.framework import framework
 from experiments.bench.importance import importance
 from experiments.bench.large_vocabulary import large_vocabulary
+from experiments.bench.lstm import lstm
 from experiments.bench.memory import memory
 from experiments.bench.neighbors import neighbors
 from experiments.bench.preparation import preparation
@@ -36,6 +37,7 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "daae": daae,
     "sentence_mim": sentence_mim,
     "vae_avg": vae_avg,
+    "lstm": lstm,
     "memory": memory,
     "corruption": corruption,
     "decoding": decoding,
@@ -52,7 +54,11 @@ LONG: dict[str, Callable[[], list[Row]]] = {"large_corpus": partial(preparation,
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Runs the benchmarks that are named, all but the long ones by default; each of several in a process of its own."""
+    """Runs the benchmarks that are named, all but the long ones by default; each of several in a process of its own.
+
+    Raises:
+        SystemExit: There is no such benchmark, or some failed, of which the others' rows are given nevertheless.
+    """
     parser = argparse.ArgumentParser(prog="python -m experiments.bench", description=__doc__)
     known = BENCHMARKS | LONG  # in the order in which they are done
     long = f"{', '.join(LONG)} (a quarter of an hour)"
@@ -63,7 +69,8 @@ def main(args: Sequence[str] | None = None) -> None:
     if unknown:
         parser.error(f"there is no benchmark {unknown[0]}; there are {', '.join(known)}")
     names = [name for name in known if name in (given.names or BENCHMARKS)]
-    rows = known[names[0]]() if len(names) == 1 else [row for name in names for row in _in_a_process_of_its_own(name)]
+    found = {names[0]: known[names[0]]()} if len(names) == 1 else {name: _in_own_process(name) for name in names}
+    rows = [row for part in found.values() for row in part or []]
     table = Table(title="seconds, medians")
     for column in ("measured; compared with", "reference", "ours", "ratio", "at least", "note"):
         table.add_column(column, justify="left" if column in ("measured; compared with", "note") else "right")
@@ -76,14 +83,22 @@ def main(args: Sequence[str] | None = None) -> None:
             "rows": [asdict(row) | {"ratio": row.ratio} for row in rows]
         }
         write_json(given.output, record)
+    failed = [name for name, part in found.items() if part is None]
+    if failed:
+        sys.exit(f"of these benchmarks there are no rows, their errors are above: {', '.join(failed)}")
 
 
-def _in_a_process_of_its_own(name: str) -> list[Row]:
-    """A benchmark's rows, whatever memory others before it took and freed, and whatever peak they reached."""
+def _in_own_process(name: str) -> list[Row] | None:
+    """A benchmark's rows, whatever memory others before it took and freed, and whatever peak they reached.
+
+    None where it failed.
+    """
+    print(f"benchmark {name}", file=sys.stderr)
     with TemporaryDirectory() as folder:
         file = Path(folder) / "rows.json"
         command = [sys.executable, "-m", "experiments.bench", name, "--output", str(file)]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        if subprocess.run(command, stdout=subprocess.DEVNULL).returncode != 0:
+            return None
         found = json.loads(file.read_text(encoding="utf-8"))["rows"]
     return [Row(**{field.name: row[field.name] for field in fields(Row)}) for row in found]
 

@@ -16,7 +16,11 @@ from torch.autograd.function import once_differentiable
 from lightning_modules.backbone.products import LaidOut, bfloat16_is_fast, linear
 
 LARGE = 768
-"""Features of a state, from which on our steps take less time: with 1,024 two thirds to nine tenths."""
+"""Features of a state from which on our steps are taken, which then take less time, unless sentences are many.
+
+With 1,024 features and up to 64 sentences they took 0.6 to 0.9 of oneDNN's, with 256 as long, on an AMD EPYC (`make
+bench ARGS=lstm`); with 512 features they took longer. On other processors they were not measured.
+"""
 LONG = 20
 """Steps of a sentence, from which on it takes less time to lay the weights out once than for each product anew."""
 
@@ -32,11 +36,20 @@ class LSTM(nn.LSTM):
     """
 
     def forward(self, x_BTE: Any, state: Pair | None = None) -> Any:
-        """As `nn.LSTM`'s with `batch_first`, (B, T, H) and a pair of (L, B, H)."""
-        if self.weight_ih_l0.device.type != "cpu" or not self._is_bfloat16():
+        """As `nn.LSTM`'s with `batch_first`, (B, T, H) and a pair of (L, B, H).
+
+        Args:
+            x_BTE: The input.
+            state: The hidden and the cell state before the first step, (L, B, H) each; zeros where it is none.
+
+        Raises:
+            RuntimeError: The input or a state has another shape than the network takes.
+            ValueError: The input has not as many dimensions.
+        """
+        if self.takes_own_steps(x_BTE):
+            return self._by_own_steps(x_BTE, state)
+        if self.weight_ih_l0.device.type != "cpu" or bfloat16_is_fast() or not self._is_bfloat16():
             return super().forward(x_BTE, state)
-        if bfloat16_is_fast():
-            return self._by_own_steps(x_BTE, state) if self.takes_own_steps(x_BTE) else super().forward(x_BTE, state)
         # Not `mkldnn.flags`, which sets TF32 as well, and warns where there is none.
         setting = "enabled"
         before = getattr(torch.backends.mkldnn, setting)
@@ -50,11 +63,17 @@ class LSTM(nn.LSTM):
         return self.weight_ih_l0.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu")
 
     def takes_own_steps(self, x_BTE: Any) -> bool:
-        """Whether an input is read by our steps: in bf16-mixed, with gradients, not packed, and the state is large."""
+        """Whether an input is read by our steps: in bf16-mixed on a CPU, with gradients, and the state is large.
+
+        Neither packed inputs are, nor networks other than `recurrent` makes them.
+        """
         mixed = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
-        if not (mixed and torch.is_grad_enabled() and self.weight_ih_l0.dtype == torch.float32):
+        if self.hidden_size < LARGE or not (mixed and torch.is_grad_enabled() and bfloat16_is_fast()):
             return False
-        return self.hidden_size >= LARGE and isinstance(x_BTE, Tensor) and x_BTE.dim() == 3 and x_BTE.numel() > 0
+        weight, plain = self.weight_ih_l0, self.batch_first and self.bias and not self.bidirectional
+        if weight.device.type != "cpu" or weight.dtype != torch.float32 or not plain or self.proj_size > 0:
+            return False
+        return isinstance(x_BTE, Tensor) and x_BTE.dim() == 3 and x_BTE.numel() > 0
 
     def _by_own_steps(self, x_BTE: Tensor, state: Pair | None) -> tuple[Tensor, Pair]:
         self.check_input(x_BTE, None)
@@ -75,8 +94,7 @@ def _layer(x_TBE: Tensor, state: Pair | None, weights: Sequence[Tensor]) -> Pair
     from_input, from_state, input_bias, state_bias = weights
     inputs_TBG = linear(x_TBE, from_input, input_bias + state_bias)
     dtype = inputs_TBG.dtype  # of the products, which autocast chooses
-    before = (None, None) if state is None else (state[0].to(dtype), state[1])
-    states_TBH, cell_BH = _Steps.apply(inputs_TBG, *before, from_state.to(dtype))  # type: ignore[no-untyped-call]  # torch has it untyped
+    states_TBH, cell_BH = _Steps.apply(inputs_TBG, *(state or (None, None)), from_state.to(dtype))  # type: ignore[no-untyped-call]  # torch has it untyped
     return states_TBH, cell_BH.to(dtype)
 
 
@@ -99,7 +117,7 @@ class _Steps(torch.autograd.Function):
         cells[0] = 0 if cell_BH is None else cell_BH
         states[0] = 0 if hidden_BH is None else hidden_BH
         product = _product_with(weight_GH, sentences, steps)
-        for t in range(steps):
+        for t in range(steps):  # indexed as it is read: beside products as large as these it is not felt
             if t > 0 or hidden_BH is not None:
                 gates_TBG[t] += product(states[t])
             i, f, g, o = gates_TBG[t].chunk(4, dim=1)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import mmap
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from experiments.bench.encoding import encoding
 from experiments.bench.framework import framework
 from experiments.bench.importance import estimate, importance, made
 from experiments.bench.large_vocabulary import large_vocabulary
+from experiments.bench.lstm import lstm
 from experiments.bench.memory import SIZES, memory
 from experiments.bench.neighbors import neighbors
 from experiments.bench.preparation import anonymous_megabytes, preparation, write_corpus
@@ -43,6 +45,7 @@ from experiments.bench.training import (
 )
 from experiments.memory import can_keep_freed_memory
 from lightning_modules import SentenceMIM, TextModel
+from lightning_modules.backbone import lstm as lstm_module
 from lightning_modules.backbone import model as backbone
 from lightning_modules.backbone.decoder import DecoderConfig
 from lightning_modules.backbone.encoder import EncoderConfig
@@ -301,6 +304,41 @@ def test_an_unknown_benchmark_lists_those_there_are(capsys: pytest.CaptureFixtur
     with pytest.raises(SystemExit):
         main(["speed"])
     assert "importance" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not bfloat16_is_fast(), reason="the processor does not compute in bfloat16")
+def test_the_benchmark_of_the_lstm_runs_either_and_leaves_it_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    own: list[bool] = []
+    takes = lstm_module.LSTM.takes_own_steps
+    monkeypatch.setattr(
+        lstm_module.LSTM, "takes_own_steps", lambda network, x: own.append(takes(network, x)) or takes(network, x)
+    )
+    large = lstm_module.LARGE
+    rows = lstm(shapes=[(3, 4, 5, 7)], sizes=SMALL, repeats=2)
+    assert len(rows) == 2 and lstm_module.LARGE == large
+    assert own == [False, True] * 2 + ([False] * 3 + [True] * 3) * 2  # the DAAE has three networks
+
+
+def test_of_a_benchmark_that_fails_the_others_have_their_rows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = {"what": "this; that", "reference": 4.0, "ours": 2.0, "target": None, "note": "", "ratio": 2.0}
+
+    def run(command: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        if "experiments.bench" not in command:  # the commit is asked of git
+            return real(command, **options)
+        name, file = command[3], command[5]
+        if name == "neighbors":
+            return subprocess.CompletedProcess(command, 1)
+        Path(file).write_text(json.dumps({"rows": [row]}), encoding="utf-8")
+        return subprocess.CompletedProcess(command, 0)
+
+    real = subprocess.run
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(SystemExit, match="there are no rows, their errors are above: neighbors"):
+        main(["corruption", "neighbors", "scaling", "--output", str(tmp_path / "bench.json")])
+    assert len(json.loads((tmp_path / "bench.json").read_text())["rows"]) == 2
+    assert "this; that" in capsys.readouterr().out
 
 
 @pytest.mark.slow

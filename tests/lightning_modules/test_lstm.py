@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
+from models import small
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
+from datamodules.batch import TokenBatch
+from lightning_modules import SentenceVAE
 from lightning_modules.backbone import lstm
+from lightning_modules.backbone.decoder import DecoderConfig
+from lightning_modules.backbone.encoder import EncoderConfig
 from lightning_modules.backbone.lstm import LSTM
 from lightning_modules.backbone.products import bfloat16_is_fast
 from lightning_modules.backbone.recurrent import Cell, recurrent
@@ -42,7 +47,7 @@ def loss(outputs: Outputs) -> Tensor:
 
 @pytest.fixture
 def own_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Our steps are taken with a state of any size, and weights laid out for more than 8 steps; also in float64."""
+    """Our steps are taken with a state of any size, and weights laid out for 9 steps or more."""
     monkeypatch.setattr(lstm, "LARGE", 1)
     monkeypatch.setattr(lstm, "LONG", 9)
 
@@ -99,18 +104,57 @@ def test_in_mixed_precision_it_is_at_least_as_near_as_pytorchs(steps: int, with_
 
 
 @pytest.mark.skipif(not bfloat16_is_fast(), reason="the processor does not compute in bfloat16")
-def test_its_steps_are_for_trainings_in_bf16_mixed_with_a_large_state() -> None:
-    large, small, x = recurrent("lstm", 3, lstm.LARGE), recurrent("lstm", 3, lstm.LARGE - 1), torch.randn(2, 4, 3)
-    assert isinstance(large, LSTM) and isinstance(small, LSTM)
+def test_its_steps_are_for_trainings_in_bf16_mixed_with_a_large_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    size, x = lstm.LARGE, torch.randn(2, 4, 3)
+    large, small = LSTM(3, size, batch_first=True), LSTM(3, size - 1, batch_first=True)
+    others = [LSTM(3, size, bias=False, batch_first=True), LSTM(3, size), LSTM(3, size, proj_size=2, batch_first=True)]
+    others += [LSTM(3, size, bidirectional=True, batch_first=True), LSTM(3, size, batch_first=True).bfloat16()]
     packed = pack_padded_sequence(x, torch.tensor([4, 2]), batch_first=True)
     assert not large.takes_own_steps(x)
     with torch.autocast("cpu", torch.bfloat16):
-        assert large.takes_own_steps(x) and not small.takes_own_steps(x)
+        assert large.takes_own_steps(x) and not any(network.takes_own_steps(x) for network in (small, *others))
         assert not large.takes_own_steps(packed) and isinstance(large(packed)[0], PackedSequence)
+        assert not large.takes_own_steps(x[0]) and not large.takes_own_steps(x[:0])
         with torch.no_grad():
             assert not large.takes_own_steps(x)
+        monkeypatch.setattr(lstm, "bfloat16_is_fast", lambda: False)
+        assert not large.takes_own_steps(x)
     with torch.autocast("cpu", torch.float16):
         assert not large.takes_own_steps(x)
+
+
+@pytest.mark.skipif(not bfloat16_is_fast(), reason="the processor does not compute in bfloat16")
+@pytest.mark.usefixtures("own_steps")
+def test_a_models_training_step_takes_them_and_comes_to_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = TokenBatch.from_ids([[5, 6, 7, 8], [9, 5, 6, 7]])
+    model = small(SentenceVAE, encoder=EncoderConfig(hidden_size=14), decoder=DecoderConfig(hidden_size=13))
+    taken, apply = [], lstm._Steps.apply
+    monkeypatch.setattr(lstm._Steps, "apply", lambda *given: taken.append(len(given)) or apply(*given))
+    gradients = []
+    for large in (1, 1000):
+        monkeypatch.setattr(lstm, "LARGE", large)
+        with torch.autocast("cpu", torch.bfloat16):
+            value = model.objective(batch).loss.mean()
+        gradients.append(torch.cat([part.flatten() for part in torch.autograd.grad(value, list(model.parameters()))]))
+    assert len(taken) == 2  # the encoder's and the decoder's, once each
+    assert 0 < float((gradients[0] - gradients[1]).norm() / gradients[1].norm()) < 0.02
+
+
+def test_its_steps_leave_the_gradients_that_they_are_given_as_they_are() -> None:
+    inputs, weight = torch.randn(3, 2, 16, dtype=torch.float64), torch.randn(16, 4, dtype=torch.float64)
+    outputs = lstm._Steps.apply(inputs.requires_grad_(), None, None, weight.requires_grad_())
+    given = [torch.randn_like(output) for output in outputs]
+    before = [gradient.clone() for gradient in given]
+    torch.autograd.backward(outputs, given)
+    assert all(torch.equal(*pair) for pair in zip(given, before, strict=True))
+
+
+def test_its_steps_say_that_they_have_no_second_derivatives() -> None:
+    inputs, weight = torch.randn(3, 2, 16, requires_grad=True), torch.randn(16, 4, requires_grad=True)
+    states, _ = lstm._Steps.apply(inputs, None, None, weight)
+    (first,) = torch.autograd.grad(states.square().sum(), inputs, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first.sum().backward()  # type: ignore[no-untyped-call]  # torch has it untyped
 
 
 @pytest.mark.skipif(not bfloat16_is_fast(), reason="the processor does not compute in bfloat16")
