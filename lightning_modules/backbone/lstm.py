@@ -16,10 +16,10 @@ from torch.autograd.function import once_differentiable
 from lightning_modules.backbone.products import LaidOut, bfloat16_is_fast, linear
 
 LARGE = 768
-"""Features of a state from which on our steps are taken, which then take less time, unless sentences are many.
+"""Features of a state from which on our steps are taken, which then take less time.
 
-With 1,024 features and up to 64 sentences they took 0.6 to 0.9 of oneDNN's, with 256 as long, on an AMD EPYC (`make
-bench ARGS=lstm`); with 512 features they took longer. On other processors they were not measured.
+With 1,024 features they took 0.64 (64 sentences) to 0.85 (256) of oneDNN's time, with 512 they took 1.2 times as long,
+on an AMD EPYC (`make bench ARGS=lstm`). On other processors they were not measured.
 """
 LONG = 20
 """Steps of a sentence, from which on it takes less time to lay the weights out once than for each product anew."""
