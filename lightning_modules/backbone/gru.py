@@ -5,7 +5,7 @@ B sentences, T steps, E input, C constant input, H state, G = 3 H gates, L layer
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -72,9 +72,9 @@ def _layer(x_TBE: Tensor, state_BH: Tensor, weights: Sequence[Tensor], constant_
     inputs_TBG = linear(x_TBE, from_input[:, :size], input_bias)
     if constant_BC is not None:
         inputs_TBG = inputs_TBG + linear(constant_BC, from_input[:, size:])
+    steps: Callable[..., Tensor] = _Steps.apply
     # In the precision of the products, which autocast chooses.
-    states_TBH: Tensor = _Steps.apply(inputs_TBG, state_BH, from_state.to(inputs_TBG.dtype), state_bias)  # type: ignore[no-untyped-call]  # torch has it untyped
-    return states_TBH
+    return steps(inputs_TBG, state_BH, from_state.to(inputs_TBG.dtype), state_bias)
 
 
 class _Steps(torch.autograd.Function):

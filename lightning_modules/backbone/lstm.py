@@ -94,7 +94,8 @@ def _layer(x_TBE: Tensor, state: Pair | None, weights: Sequence[Tensor]) -> Pair
     from_input, from_state, input_bias, state_bias = weights
     inputs_TBG = linear(x_TBE, from_input, input_bias + state_bias)
     dtype = inputs_TBG.dtype  # of the products, which autocast chooses
-    states_TBH, cell_BH = _Steps.apply(inputs_TBG, *(state or (None, None)), from_state.to(dtype))  # type: ignore[no-untyped-call]  # torch has it untyped
+    steps: Callable[..., Pair] = _Steps.apply
+    states_TBH, cell_BH = steps(inputs_TBG, *(state or (None, None)), from_state.to(dtype))
     return states_TBH, cell_BH.to(dtype)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -99,8 +99,8 @@ class _Product(torch.autograd.Function):
 
 
 def _product(x_NI: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
-    product: Tensor = _Product.apply(x_NI, weight_OI, bias_O)  # type: ignore[no-untyped-call]  # torch has it untyped
-    return product
+    product: Callable[..., Tensor] = _Product.apply
+    return product(x_NI, weight_OI, bias_O)
 
 
 def _dense(matrix: Tensor) -> Tensor:
@@ -115,8 +115,8 @@ def _onednn(x_NI: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:
 
 def onednn_is_faster(device: torch.device, dtype: torch.dtype) -> bool:
     """By properties that do not change from run to run, so that a run can be repeated bit for bit."""
-    available: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]  # torch has it untyped
-    if device.type != "cpu" or not available:
+    is_available: Callable[[], bool] = torch.backends.mkldnn.is_available
+    if device.type != "cpu" or not is_available():
         return False
     if dtype == torch.bfloat16:
         return bfloat16_is_fast()
