@@ -68,6 +68,11 @@ def main(args: Sequence[str] | None = None) -> None:
     unknown = sorted(set(given.names) - known.keys())
     if unknown:
         parser.error(f"there is no benchmark {unknown[0]}; there are {', '.join(known)}")
+    if given.output:
+        try:  # before what takes half an hour
+            Path(given.output).open("a", encoding="utf-8").close()
+        except OSError as error:
+            parser.error(f"--output {given.output} cannot be written: {error.strerror}")
     names = [name for name in known if name in (given.names or BENCHMARKS)]
     found = {names[0]: known[names[0]]()} if len(names) == 1 else {name: _in_own_process(name) for name in names}
     rows = [row for part in found.values() for row in part or []]

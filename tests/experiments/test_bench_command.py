@@ -32,6 +32,16 @@ def test_an_unknown_benchmark_lists_those_there_are(capsys: pytest.CaptureFixtur
     assert "importance" in capsys.readouterr().err
 
 
+def test_an_output_that_cannot_be_written_is_refused_before_anything_is_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[str] = []
+    monkeypatch.setitem(BENCHMARKS, "neighbors", lambda: ran.append("neighbors") or [])
+    with pytest.raises(SystemExit):
+        main(["neighbors", "--output", str(tmp_path / "no" / "bench.json")])
+    assert "bench.json cannot be written: No such file or directory" in capsys.readouterr().err and not ran
+
+
 def test_of_a_benchmark_that_fails_the_others_have_their_rows(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from models import small
@@ -213,10 +215,17 @@ def test_every_processor_runs_a_recurrent_network_in_bfloat16(
     true = network(x)[0]
     rounded = network if autocast else recurrent(cell, 7, 5).bfloat16()
     rounded.load_state_dict(network.state_dict())
-    enabled = torch.backends.mkldnn.enabled
+    enabled, read, during = torch.backends.mkldnn.enabled, nn.LSTM.forward, []
+
+    def watched(*given: Any) -> Any:
+        during.append(torch.backends.mkldnn.enabled)
+        return read(*given)
+
+    monkeypatch.setattr(nn.LSTM, "forward", watched)
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         out = rounded(x if autocast else x.bfloat16())[0]
     torch.testing.assert_close(out.float(), true, rtol=0.0, atol=0.02)
     assert not torch.equal(out.float(), true) and torch.backends.mkldnn.enabled == enabled
+    assert during == ([lstm.bfloat16_is_fast()] if cell == "lstm" else [])  # without it oneDNN is left out
     out.float().sum().backward()
     assert all(value.grad is not None and bool(value.grad.isfinite().all()) for value in rounded.parameters())
